@@ -1,0 +1,74 @@
+//! The storage: where a repository's files lie.
+//!
+//! In: whole files under their names. Out: whole files or exact ranges of them. The trait is blocking and
+//! small; behaviour is added by wrapping one backend in another. Nothing here knows what the bytes mean.
+
+mod error;
+
+pub use error::{BackendError, ErrorKind, Operation};
+
+use std::fmt;
+use std::ops::Range;
+
+use crate::id::{FileId, FileKind, Id};
+
+/// A place that stores a repository's files.
+///
+/// Every method may be called from several threads at once, up to [`Properties::connections`] is useful.
+/// Errors name the operation and the file; their [`ErrorKind`] says whether trying again can help.
+/// `repo_core::backend::conformance` checks all that is promised here.
+pub trait Backend: Send + Sync + fmt::Debug {
+    /// What this storage is and can do.
+    fn properties(&self) -> Properties;
+
+    /// Makes the folders (or bucket) of a repository, as far as they are missing. May be called again.
+    fn create(&self) -> Result<(), BackendError>;
+
+    /// Stores a whole file: afterwards it is durable and complete under its name, or it is not there at all.
+    ///
+    /// Storing the same bytes under a name that exists is success. Only the config is ever replaced by other
+    /// bytes, and then at once if [`Properties::atomic_replace`] holds.
+    fn write(&self, file: FileId, content: &[u8]) -> Result<(), BackendError>;
+
+    /// Reads exactly `range` of a file into `buffer`, whose old content is dropped.
+    ///
+    /// A file that ends before the range does is [`ErrorKind::TooShort`]; there are no short reads.
+    fn read(&self, file: FileId, range: Range<u64>, buffer: &mut Vec<u8>) -> Result<(), BackendError>;
+
+    /// Reads a whole file of at most `limit` bytes into `buffer`, whose old content is dropped.
+    ///
+    /// A longer file is [`ErrorKind::TooLong`], found without reading (or keeping) more than `limit` bytes.
+    fn read_all(&self, file: FileId, limit: u64, buffer: &mut Vec<u8>) -> Result<(), BackendError>;
+
+    /// The size of a file in bytes.
+    fn size(&self, file: FileId) -> Result<u64, BackendError>;
+
+    /// Every file of a kind with its size, in no order: the whole listing or an error, never a part.
+    ///
+    /// Entries whose names are no ids (temporary files, foreign files) are left out. A missing folder lists
+    /// as empty. For [`FileKind::Config`] the entry has the all-zero id, and there is at most one.
+    fn list(&self, kind: FileKind) -> Result<Vec<Listed>, BackendError>;
+
+    /// Removes a file. One that is not there (any more) is success.
+    fn remove(&self, file: FileId) -> Result<(), BackendError>;
+}
+
+/// One entry of a listing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Listed {
+    /// The file's name.
+    pub id: Id,
+    /// Its size in bytes.
+    pub size: u64,
+}
+
+/// What a storage is and can do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Properties {
+    /// Where it lies, as messages may show it: secrets already hidden.
+    pub location: String,
+    /// How many calls at once are useful.
+    pub connections: usize,
+    /// Whether replacing the config can never leave it missing or torn.
+    pub atomic_replace: bool,
+}

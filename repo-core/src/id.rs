@@ -1,0 +1,317 @@
+//! What things in a repository are called.
+//!
+//! Every stored thing is named by 32 bytes, nearly always the SHA-256 of its content. The newtypes keep
+//! the kinds apart, so that a pack name cannot be handed over where a snapshot name is wanted.
+//! Pure vocabulary: no hashing here (see [`crate::hash`]), no I/O.
+
+use std::fmt;
+use std::str::FromStr;
+
+/// Length of a name in bytes.
+pub const ID_LEN: usize = 32;
+
+/// A name: 32 bytes, written as 64 lower-case hex digits.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Id([u8; ID_LEN]);
+
+impl Id {
+    /// Takes the 32 bytes as they are.
+    pub const fn new(bytes: [u8; ID_LEN]) -> Self {
+        Self(bytes)
+    }
+
+    /// The 32 bytes.
+    pub const fn as_bytes(&self) -> &[u8; ID_LEN] {
+        &self.0
+    }
+
+    /// The first eight hex digits, as messages show them.
+    pub fn short(&self) -> String {
+        let mut text = self.to_string();
+        text.truncate(8);
+        text
+    }
+
+    /// Whether every byte is zero; such a name is never valid in a repository.
+    pub fn is_zero(&self) -> bool {
+        self.0 == [0; ID_LEN]
+    }
+
+    /// The 64 lower-case hex digits as ASCII, without an allocation.
+    pub fn hex(&self) -> [u8; 2 * ID_LEN] {
+        const DIGITS: &[u8; 16] = b"0123456789abcdef";
+        let mut hex = [0; 2 * ID_LEN];
+        for (pair, byte) in hex.chunks_exact_mut(2).zip(self.0) {
+            pair[0] = DIGITS[usize::from(byte >> 4)];
+            pair[1] = DIGITS[usize::from(byte & 15)];
+        }
+        hex
+    }
+}
+
+impl fmt::Display for Id {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(std::str::from_utf8(&self.hex()).map_err(|_| fmt::Error)?)
+    }
+}
+
+impl fmt::Debug for Id {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.short())
+    }
+}
+
+/// Returned when a text is not exactly 64 hex digits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a name is exactly 64 hex digits")]
+pub struct ParseIdError;
+
+impl FromStr for Id {
+    type Err = ParseIdError;
+
+    /// Reads 64 hex digits of either case.
+    fn from_str(text: &str) -> Result<Self, ParseIdError> {
+        fn digit(byte: u8) -> Result<u8, ParseIdError> {
+            (byte as char).to_digit(16).and_then(|d| u8::try_from(d).ok()).ok_or(ParseIdError)
+        }
+        let text = text.as_bytes();
+        if text.len() != 2 * ID_LEN {
+            return Err(ParseIdError);
+        }
+        let mut bytes = [0; ID_LEN];
+        for (byte, pair) in bytes.iter_mut().zip(text.chunks_exact(2)) {
+            *byte = digit(pair[0])? << 4 | digit(pair[1])?;
+        }
+        Ok(Self(bytes))
+    }
+}
+
+macro_rules! kinds_of_id {
+    ($($(#[$doc:meta])* $name:ident),+ $(,)?) => {$(
+        $(#[$doc])*
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $name(pub Id);
+
+        impl $name {
+            /// The bare name.
+            pub const fn id(&self) -> &Id {
+                &self.0
+            }
+
+            /// The first eight hex digits, as messages show them.
+            pub fn short(&self) -> String {
+                self.0.short()
+            }
+        }
+
+        impl From<Id> for $name {
+            fn from(id: Id) -> Self {
+                Self(id)
+            }
+        }
+
+        impl From<$name> for Id {
+            fn from(id: $name) -> Self {
+                id.0
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = ParseIdError;
+
+            fn from_str(text: &str) -> Result<Self, ParseIdError> {
+                text.parse().map(Self)
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.fmt(f)
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, concat!(stringify!($name), "({:?})"), self.0)
+            }
+        }
+    )+};
+}
+
+kinds_of_id! {
+    /// Names a data blob: SHA-256 of a chunk of file content.
+    DataId,
+    /// Names a tree blob: SHA-256 of one directory's serialised entries.
+    TreeId,
+    /// Names a pack: SHA-256 of the whole stored file.
+    PackId,
+    /// Names an index file: SHA-256 of the stored (encrypted) file.
+    IndexId,
+    /// Names a snapshot: SHA-256 of the stored (encrypted) file.
+    SnapshotId,
+    /// Names a key file: SHA-256 of its text.
+    KeyId,
+    /// Names a lock: SHA-256 of the stored (encrypted) file.
+    LockId,
+}
+
+/// Whether a blob holds file content or a directory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum BlobKind {
+    /// A chunk of file content.
+    Data,
+    /// The entries of one directory.
+    Tree,
+}
+
+impl BlobKind {
+    /// The word used in index files and messages.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Data => "data",
+            Self::Tree => "tree",
+        }
+    }
+}
+
+impl fmt::Display for BlobKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.word())
+    }
+}
+
+/// Names a blob of either kind.
+///
+/// The same 32 bytes may name a data blob and a tree blob, so every table of blobs is keyed by both.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct BlobId {
+    /// Data or tree.
+    pub kind: BlobKind,
+    /// SHA-256 of the plain content.
+    pub id: Id,
+}
+
+impl From<DataId> for BlobId {
+    fn from(id: DataId) -> Self {
+        Self { kind: BlobKind::Data, id: id.0 }
+    }
+}
+
+impl From<TreeId> for BlobId {
+    fn from(id: TreeId) -> Self {
+        Self { kind: BlobKind::Tree, id: id.0 }
+    }
+}
+
+impl fmt::Display for BlobId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.kind, self.id)
+    }
+}
+
+/// The kinds of files a repository is made of; each has its own folder, only the config stands alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum FileKind {
+    /// `config`, one file.
+    Config,
+    /// `keys/`, the master key under a password.
+    Key,
+    /// `locks/`
+    Lock,
+    /// `snapshots/`
+    Snapshot,
+    /// `index/`
+    Index,
+    /// `data/`, the packs.
+    Pack,
+}
+
+impl FileKind {
+    /// Every kind, config first.
+    pub const ALL: [Self; 6] = [Self::Config, Self::Key, Self::Lock, Self::Snapshot, Self::Index, Self::Pack];
+
+    /// The folder's name, `config` for the config itself.
+    pub const fn folder(self) -> &'static str {
+        match self {
+            Self::Config => "config",
+            Self::Key => "keys",
+            Self::Lock => "locks",
+            Self::Snapshot => "snapshots",
+            Self::Index => "index",
+            Self::Pack => "data",
+        }
+    }
+
+    /// The word for one such file in messages.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Config => "config",
+            Self::Key => "key",
+            Self::Lock => "lock",
+            Self::Snapshot => "snapshot",
+            Self::Index => "index",
+            Self::Pack => "pack",
+        }
+    }
+}
+
+impl fmt::Display for FileKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.word())
+    }
+}
+
+/// Names one file of a repository.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct FileId {
+    /// Which folder.
+    pub kind: FileKind,
+    /// The file's name in it; all zero for the config, which has no such name.
+    pub id: Id,
+}
+
+impl FileId {
+    /// The repository's config.
+    pub const CONFIG: Self = Self { kind: FileKind::Config, id: Id([0; ID_LEN]) };
+}
+
+macro_rules! file_ids {
+    ($($id:ident => $kind:ident),+ $(,)?) => {$(
+        impl From<$id> for FileId {
+            fn from(id: $id) -> Self {
+                Self { kind: FileKind::$kind, id: id.0 }
+            }
+        }
+    )+};
+}
+
+file_ids!(KeyId => Key, LockId => Lock, SnapshotId => Snapshot, IndexId => Index, PackId => Pack);
+
+impl fmt::Display for FileId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.kind {
+            FileKind::Config => f.write_str("config"),
+            kind => write!(f, "{kind} {}", self.id),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn id_survives_the_way_through_text() {
+        let id = Id::new(std::array::from_fn(|i| u8::try_from(i * 7 % 256).unwrap()));
+        assert_eq!(id.to_string().parse(), Ok(id));
+        assert_eq!(id.to_string().to_uppercase().parse(), Ok(id));
+        assert_eq!(id.short(), id.to_string()[..8]);
+    }
+
+    #[test]
+    fn id_refuses_all_but_64_hex_digits() {
+        for text in ["", "00", &"g".repeat(64), &"0".repeat(63), &"0".repeat(65), &"é".repeat(32)] {
+            assert_eq!(text.parse::<Id>(), Err(ParseIdError), "{text}");
+        }
+    }
+}

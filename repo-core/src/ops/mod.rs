@@ -1,0 +1,1 @@
+//! Verbs: one folder or file per operation. Operations never use each other.

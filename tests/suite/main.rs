@@ -1,0 +1,5 @@
+//! Larder's tests that need more than one room, in one program.
+
+#![allow(missing_docs)]
+
+mod tidy;

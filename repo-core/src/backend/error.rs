@@ -59,7 +59,7 @@ impl fmt::Display for ErrorKind {
 }
 
 /// What was attempted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum Operation {
     /// Reaching the location at all.

@@ -3,9 +3,14 @@
 //! In: whole files under their names. Out: whole files or exact ranges of them. The trait is blocking and
 //! small; behaviour is added by wrapping one backend in another. Nothing here knows what the bytes mean.
 
-mod error;
+mod error; // why a call failed, and whether trying again can help
+pub mod layout; // names ⇄ paths
+mod memory; // the strictest backend, for tests and examples
+mod record; // a wrapper that counts
 
 pub use error::{BackendError, ErrorKind, Operation};
+pub use memory::{MemoryBackend, Refused};
+pub use record::{Call, Count, Counters, RecordBackend};
 
 use std::fmt;
 use std::ops::Range;

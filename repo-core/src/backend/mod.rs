@@ -7,6 +7,7 @@ mod error; // why a call failed, and whether trying again can help
 pub mod layout; // names ⇄ paths
 mod memory; // the strictest backend, for tests and examples
 mod record; // a wrapper that counts
+pub mod conformance; // proves that a backend keeps its promises
 
 pub use error::{BackendError, ErrorKind, Operation};
 pub use memory::{MemoryBackend, Refused};

@@ -1,1 +1,13 @@
-//! To be written.
+//! What the tests share: fixtures, the real restic, our own program, literal file trees.
+//!
+//! Nothing here is mocked. A missing program or file ends a test with what to do about it; nothing is skipped.
+
+#![forbid(unsafe_code)]
+#![allow(clippy::missing_panics_doc, reason = "a helper of tests fails by panicking, with a sentence")]
+#![allow(clippy::disallowed_methods, reason = "tests look at the environment to find programs")]
+
+pub mod fixtures; // repositories that restic wrote, and what they must hold
+pub mod program; // start a program on a repository, take what it says
+pub mod restic; // the real restic
+pub mod larder; // our program, as built
+pub mod tree; // file trees as literals, and what lies on disk as comparable data

@@ -92,14 +92,6 @@ impl FromStr for Compression {
     }
 }
 
-/// Why bytes could not be compressed: zstd ran out of memory.
-#[derive(Debug, thiserror::Error)]
-#[error("cannot compress {len} bytes")]
-pub struct CompressError {
-    len: usize,
-    source: io::Error,
-}
-
 /// Makes frames. Keeps its working memory; belongs to one thread at a time.
 pub struct Compressor {
     compression: Compression,
@@ -120,26 +112,22 @@ impl Compressor {
     /// Appends one frame that holds `plain`.
     ///
     /// With [`Compression::Off`], and for bytes that look or turn out incompressible, that is a frame of raw
-    /// blocks as [`store`](Self::store) makes it.
-    pub fn compress(&mut self, plain: &[u8], out: &mut Vec<u8>) -> Result<(), CompressError> {
+    /// blocks as [`store`](Self::store) makes it; likewise should zstd find no memory to work in.
+    pub fn compress(&mut self, plain: &[u8], out: &mut Vec<u8>) {
         let thrifty = self.compression.level() < Compression::THOROUGH && plain.len() >= PROBE_MIN;
         if self.compression == Compression::Off || (thrifty && looks_random(plain)) {
-            self.store(plain, out);
-            return Ok(());
+            return self.store(plain, out);
         }
         let start = out.len();
         out.reserve(zstd::zstd_safe::compress_bound(plain.len()));
         let mut end = Cursor::new(&mut *out);
         end.set_position(start as u64);
-        let len = self
-            .context
-            .compress_to_buffer(plain, &mut end)
-            .map_err(|source| CompressError { len: plain.len(), source })?;
-        if thrifty && len > plain.len() - plain.len() / WORTHWHILE {
+        let result = self.context.compress_to_buffer(plain, &mut end);
+        let enough = if thrifty { plain.len() - plain.len() / WORTHWHILE } else { usize::MAX };
+        if !result.is_ok_and(|len| len <= enough) {
             out.truncate(start);
             self.store(plain, out);
         }
-        Ok(())
     }
 
     /// Appends one frame that holds `plain` in raw blocks, uncompressed: 3 bytes more per 128 KiB, and a header
@@ -308,7 +296,7 @@ mod tests {
 
     fn compress(compression: Compression, plain: &[u8]) -> Vec<u8> {
         let mut frame = Vec::new();
-        Compressor::new(compression).compress(plain, &mut frame).unwrap();
+        Compressor::new(compression).compress(plain, &mut frame);
         frame
     }
 
@@ -369,7 +357,7 @@ mod tests {
         let mut starts = vec![4];
         let inputs = [text(5000), noise(70_000), text(50), vec![], text(200_000)];
         for plain in &inputs {
-            compressor.compress(plain, &mut out).unwrap();
+            compressor.compress(plain, &mut out);
             starts.push(out.len());
         }
         assert_eq!(&out[..4], b"head");

@@ -148,21 +148,52 @@ impl Default for Time {
     }
 }
 
-impl fmt::Display for Time {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl Time {
+    /// Appends the text that `Display` gives; records hold thousands, and formatting machinery is slow.
+    pub fn write(&self, out: &mut Vec<u8>) {
         let Civil { year, month, day, hour, minute, second } = self.civil();
-        write!(f, "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}")?;
-        if self.instant.nanos != 0 {
-            let digits = format!("{:09}", self.instant.nanos);
-            write!(f, ".{}", digits.trim_end_matches('0'))?;
+        match u32::try_from(year) {
+            Ok(year @ 0..=9999) => push_digits::<4>(out, year),
+            _ => out.extend_from_slice(format!("{year:04}").as_bytes()),
         }
-        let minutes = self.offset_seconds / 60;
+        for (separator, value) in [(b'-', month), (b'-', day), (b'T', hour), (b':', minute), (b':', second)] {
+            out.push(separator);
+            push_digits::<2>(out, u32::from(value));
+        }
+        if self.instant.nanos != 0 {
+            out.push(b'.');
+            push_digits::<9>(out, self.instant.nanos);
+            while out.last() == Some(&b'0') {
+                out.pop();
+            }
+        }
         // Go decides by the offset in seconds, then cuts to minutes: 30 s ahead is `+00:00`, not `Z`.
         if self.offset_seconds == 0 {
-            return f.write_str("Z");
+            return out.push(b'Z');
         }
-        let sign = if minutes < 0 { '-' } else { '+' };
-        write!(f, "{sign}{:02}:{:02}", minutes.abs() / 60, minutes.abs() % 60)
+        let minutes = self.offset_seconds / 60;
+        out.push(if minutes < 0 { b'-' } else { b'+' });
+        push_digits::<2>(out, minutes.unsigned_abs() / 60);
+        out.push(b':');
+        push_digits::<2>(out, minutes.unsigned_abs() % 60);
+    }
+}
+
+/// Appends the last `N` decimal digits.
+fn push_digits<const N: usize>(out: &mut Vec<u8>, mut value: u32) {
+    let mut digits = [b'0'; N];
+    for digit in digits.iter_mut().rev() {
+        *digit += u8::try_from(value % 10).unwrap_or(0);
+        value /= 10;
+    }
+    out.extend_from_slice(&digits);
+}
+
+impl fmt::Display for Time {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut text = Vec::with_capacity(35);
+        self.write(&mut text);
+        f.write_str(str::from_utf8(&text).map_err(|_| fmt::Error)?)
     }
 }
 

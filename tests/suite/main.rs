@@ -2,4 +2,5 @@
 
 #![allow(missing_docs)]
 
+mod golden_records;
 mod tidy;

@@ -4,10 +4,25 @@
 //! byte for byte what Go's `encoding/json` writes, because names are hashes of it. Never does I/O, never
 //! panics on any input. The format itself is restic's; section numbers refer to its design document.
 
+mod error;
+pub mod limits;
+pub mod json;
+
+mod config;
+mod index_file;
+mod key_file;
+mod lock;
 mod node;
+mod pack_header;
 mod place;
 mod snapshot;
 
+pub use config::{ChunkerField, Config};
+pub use error::FormatError;
+pub use index_file::{IndexFile, IndexedBlob, IndexedPack, MarkedPack};
+pub use key_file::{KeyFile, MasterKeyJson};
+pub use lock::Lock;
 pub use node::{Mode, Node, NodeKind, Xattr};
+pub use pack_header::{HeaderError, PackHeader};
 pub use place::Place;
 pub use snapshot::{Snapshot, Summary};

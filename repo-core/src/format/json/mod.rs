@@ -1,0 +1,15 @@
+//! JSON exactly as Go's `encoding/json` writes and reads it.
+//!
+//! Names in a repository are hashes of such text, so one different escape would change the id of every
+//! directory above it. General JSON crates escape less, refuse text that Go reads, and know no `omitempty`;
+//! hence a writer and a pull reader of our own, both small, both over plain byte slices.
+
+mod read;
+mod write;
+
+pub(crate) use read::{Base64, Key, Reader, Value};
+pub(crate) use write::write_signed;
+pub use write::{Array, Object, write_id, write_number, write_string};
+
+/// Fields that a record does not know: key and raw JSON value, in the order read.
+pub type Unknown = Vec<(String, Box<str>)>;

@@ -1,0 +1,170 @@
+//! What the machine says about an entry ⇄ a node of a tree.
+//!
+//! In: metadata of an entry. Out: the node that restic writes for it, but for content and subtree. Which field
+//! is written for which kind decides the names of all trees above, so nothing here is a matter of taste.
+
+use crate::format::{Mode, Node, NodeKind, Xattr};
+use crate::time::{Timestamp, Zone};
+
+use super::{EntryMeta, Names};
+
+/// Which access time a node gets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Atime {
+    /// The time of the last change, so that reading a file does not change its node.
+    #[default]
+    AsMtime,
+    /// The source's access time.
+    Keep,
+}
+
+/// The node of an entry. A file's content is empty and a directory's subtree missing until they are known.
+///
+/// Years outside 0 to 9999 are moved to that border; times show the zone's clock at their instant.
+pub fn to_node(
+    name: Vec<u8>,
+    meta: &EntryMeta,
+    xattrs: Vec<Xattr>,
+    zone: &Zone,
+    names: &Names,
+    atime: Atime,
+) -> Node {
+    let time = |instant: Timestamp| zone.at(instant).clamp_year();
+    let mtime = time(meta.mtime);
+    let is_file = meta.kind == NodeKind::File;
+    let is_device = matches!(meta.kind, NodeKind::Device | NodeKind::CharDevice);
+    Node {
+        name,
+        kind: meta.kind.clone(),
+        mode: mode(&meta.kind, meta.permissions),
+        mtime,
+        atime: if atime == Atime::Keep { time(meta.atime) } else { mtime },
+        ctime: if meta.ctime == meta.mtime { mtime } else { time(meta.ctime) },
+        uid: meta.uid,
+        gid: meta.gid,
+        user: names.user(meta.uid),
+        group: names.group(meta.gid),
+        inode: meta.inode,
+        device_id: meta.device,
+        size: if is_file { meta.size } else { 0 },
+        links: if is_file || is_device || meta.kind == NodeKind::Symlink { meta.links } else { 0 },
+        link_target: meta.link_target.clone(),
+        xattrs,
+        device: if is_device { meta.rdev } else { 0 },
+        content: is_file.then(Vec::new),
+        subtree: None,
+        error: String::new(),
+        generic_attributes: Vec::new(),
+        unknown: Vec::new(),
+    }
+}
+
+const SETUID: (u32, u32) = (0o4000, 1 << 23);
+const SETGID: (u32, u32) = (0o2000, 1 << 22);
+const STICKY: (u32, u32) = (0o1000, 1 << 20);
+const HELPERS: [(u32, u32); 3] = [SETUID, SETGID, STICKY];
+
+/// Kind and Unix permissions as Go writes them in one number.
+fn mode(kind: &NodeKind, permissions: u32) -> Mode {
+    let kind = match kind {
+        NodeKind::File | NodeKind::Other(_) => 0,
+        NodeKind::Dir => 1 << 31,
+        NodeKind::Symlink => 1 << 27,
+        NodeKind::Device => 1 << 26,
+        NodeKind::CharDevice => 1 << 26 | 1 << 21,
+        NodeKind::Fifo => 1 << 25,
+        NodeKind::Socket => 1 << 24,
+        NodeKind::Irregular => 1 << 19,
+    };
+    let helpers = HELPERS.iter().filter(|(unix, _)| permissions & unix != 0).map(|(_, go)| go);
+    Mode(helpers.fold(kind | permissions & 0o777, |mode, go| mode | go))
+}
+
+/// The twelve Unix permission bits of a node's mode.
+pub fn permissions(mode: Mode) -> u32 {
+    let helpers = HELPERS.iter().filter(|(_, go)| mode.0 & go != 0).map(|(unix, _)| unix);
+    helpers.fold(mode.0 & 0o777, |permissions, unix| permissions | unix)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mode_is_written_as_go_writes_it() {
+        use NodeKind::{CharDevice, Device, Dir, Fifo, File, Symlink};
+        let rows = [
+            (File, 0o644, 420),
+            (File, 0, 0),
+            (Dir, 0o755, 2_147_484_141),
+            (Dir, 0o1777, 2_148_532_735),
+            (Dir, 0o2775, 2_151_678_461),
+            (File, 0o4755, 8_389_101),
+            (File, 0o2755, 4_194_797),
+            (File, 0o1644, 1_048_996),
+            (File, 0o7777, 13_631_999),
+            (Symlink, 0o777, 134_218_239),
+            (Fifo, 0o640, 33_554_848),
+            (CharDevice, 0o644, 69_206_436),
+            (Device, 0o640, 67_109_280),
+        ];
+        for (kind, unix, go) in rows {
+            assert_eq!(mode(&kind, unix), Mode(go), "{kind:?} {unix:o}");
+            assert_eq!(permissions(Mode(go)), unix, "{kind:?} {unix:o}");
+        }
+    }
+
+    fn full(kind: NodeKind) -> Node {
+        let at = |seconds| Timestamp { seconds, nanos: 5 };
+        let meta = EntryMeta {
+            atime: at(2),
+            ctime: at(3),
+            inode: 11,
+            device: 12,
+            rdev: 259,
+            links: 2,
+            size: 99,
+            uid: 7,
+            gid: 8,
+            permissions: 0o600,
+            kind,
+            ..EntryMeta::file(0, at(1))
+        };
+        let names = Names::fixed([(7, "ann")], []);
+        to_node(b"n".to_vec(), &meta, Vec::new(), &Zone::UTC, &names, Atime::AsMtime)
+    }
+
+    #[test]
+    fn every_kind_gets_the_fields_that_restic_writes() {
+        let check = |kind, size, links, device, has_content| {
+            let node = full(kind);
+            let found = (node.size, node.links, node.device, node.content.is_some());
+            assert_eq!(found, (size, links, device, has_content), "{:?}", node.kind);
+        };
+        check(NodeKind::File, 99, 2, 0, true);
+        check(NodeKind::Dir, 0, 0, 0, false);
+        check(NodeKind::Symlink, 0, 2, 0, false);
+        check(NodeKind::Device, 0, 2, 259, false);
+        check(NodeKind::CharDevice, 0, 2, 259, false);
+        check(NodeKind::Fifo, 0, 0, 0, false);
+    }
+
+    #[test]
+    fn access_time_is_the_time_of_change_unless_wanted() {
+        let node = full(NodeKind::File);
+        assert_eq!(node.atime, node.mtime);
+        assert_ne!(node.ctime, node.mtime);
+        assert_eq!((&*node.user, &*node.group), ("ann", ""));
+        let meta =
+            EntryMeta { atime: Timestamp { seconds: 9, nanos: 0 }, ..EntryMeta::file(0, node.mtime.instant) };
+        let node = to_node(Vec::new(), &meta, Vec::new(), &Zone::UTC, &Names::none(), Atime::Keep);
+        assert_eq!(node.atime.instant.seconds, 9);
+    }
+
+    #[test]
+    fn year_beyond_the_format_is_moved_to_its_border() {
+        let meta = EntryMeta::file(0, Timestamp { seconds: 1 << 40, nanos: 0 });
+        let node = to_node(Vec::new(), &meta, Vec::new(), &Zone::UTC, &Names::none(), Atime::AsMtime);
+        assert_eq!(node.mtime.civil().year, 9999);
+    }
+}

@@ -1,1 +1,13 @@
-//! To be written.
+//! Storage behind the one blocking trait: where a repository lies becomes a [`Backend`](repo_core::backend::Backend).
+//!
+//! In: a [`Location`] as the user wrote it and extended [`Options`]. Out: a backend that keeps every promise of
+//! `repo_core::backend`. This is the only crate that knows async, and no trace of it leaves. Nothing here knows
+//! what the stored bytes mean, tries again, or reads the environment.
+
+#![forbid(unsafe_code)]
+
+pub mod location; // what the user typed → where a repository lies
+pub mod options; // -o name=value
+
+pub use location::{Location, LocationError};
+pub use options::{LocalOptions, Options, OptionsError, RemoteOptions};

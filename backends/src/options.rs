@@ -1,0 +1,220 @@
+//! Extended options, `-o name=value`: settings of one kind of storage, named `kind.setting`.
+//!
+//! In: the texts behind `-o`. Out: [`Options`], and typed settings of the one kind that is in use. An unknown
+//! name of that kind is an error; names of other kinds are kept and not looked at, so that one set of
+//! options serves several repositories.
+
+use std::collections::BTreeMap;
+
+use crate::location::Location;
+
+/// All extended options of a run.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Options {
+    given: BTreeMap<String, String>,
+}
+
+/// Why extended options make no sense.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum OptionsError {
+    /// There is nothing before the `=`.
+    #[error("an extended option has no name; it is written name=value")]
+    NoName,
+    /// The same option was given with two values.
+    #[error("option {name} is given more than once")]
+    Twice {
+        /// The option.
+        name: String,
+    },
+    /// The kind of storage in use has no such option.
+    #[error("option {name} is not known; {kind} knows {known}")]
+    Unknown {
+        /// The option.
+        name: String,
+        /// The kind of storage in use.
+        kind: &'static str,
+        /// What may be given instead.
+        known: String,
+    },
+    /// The value is no number that makes sense.
+    #[error("option {name} needs a whole number of at least 1")]
+    Number {
+        /// The option.
+        name: String,
+    },
+}
+
+/// Settings of a local repository.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LocalOptions {
+    /// How many calls at once are useful. Two suit spinning disks and saturate most others when writing;
+    /// `local.connections` raises it where many small reads or a network mount profit from more.
+    pub connections: usize,
+}
+
+impl Default for LocalOptions {
+    fn default() -> Self {
+        Self { connections: 2 }
+    }
+}
+
+/// Settings that every remote kind of storage has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RemoteOptions {
+    /// How many requests at once are useful.
+    pub connections: usize,
+}
+
+impl Default for RemoteOptions {
+    fn default() -> Self {
+        Self { connections: 5 }
+    }
+}
+
+impl Options {
+    /// Reads what was given: each text is `name=value` or several of them with commas between.
+    ///
+    /// Names ignore case. The same name with the same value may be repeated. A name alone has an empty value.
+    pub fn parse<T: AsRef<str>>(texts: impl IntoIterator<Item = T>) -> Result<Self, OptionsError> {
+        let mut given = BTreeMap::new();
+        for text in texts {
+            for pair in text.as_ref().split(',').filter(|_| !text.as_ref().is_empty()) {
+                let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+                let (name, value) = (name.trim().to_lowercase(), value.trim().to_owned());
+                if name.is_empty() {
+                    return Err(OptionsError::NoName);
+                }
+                match given.get(&name) {
+                    Some(earlier) if *earlier != value => return Err(OptionsError::Twice { name }),
+                    _ => given.insert(name, value),
+                };
+            }
+        }
+        Ok(Self { given })
+    }
+
+    /// Checks that every option of this location's kind is known and has a value that makes sense.
+    pub fn check(&self, location: &Location) -> Result<(), OptionsError> {
+        self.connections(location.kind(), 1).map(drop)
+    }
+
+    /// The settings of a local repository.
+    pub fn local(&self) -> Result<LocalOptions, OptionsError> {
+        let connections = self.connections("local", LocalOptions::default().connections)?;
+        Ok(LocalOptions { connections })
+    }
+
+    /// The settings of a kind of storage that has no others than the common ones.
+    pub fn remote(&self, kind: &'static str) -> Result<RemoteOptions, OptionsError> {
+        Ok(RemoteOptions { connections: self.connections(kind, RemoteOptions::default().connections)? })
+    }
+
+    fn connections(&self, kind: &'static str, default: usize) -> Result<usize, OptionsError> {
+        self.only_known(kind)?;
+        let name = format!("{kind}.connections");
+        match self.given.get(&name) {
+            None => Ok(default),
+            Some(value) => match value.parse() {
+                Ok(0) | Err(_) => Err(OptionsError::Number { name }),
+                Ok(number) => Ok(number),
+            },
+        }
+    }
+
+    fn only_known(&self, kind: &'static str) -> Result<(), OptionsError> {
+        let known = known(kind);
+        for name in self.given.keys() {
+            let setting = name.strip_prefix(kind).and_then(|rest| rest.strip_prefix('.'));
+            if setting.is_some_and(|setting| !known.contains(&setting)) {
+                let known =
+                    known.iter().map(|setting| format!("{kind}.{setting}")).collect::<Vec<_>>().join(", ");
+                return Err(OptionsError::Unknown { name: name.clone(), kind, known });
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The settings of each kind, as restic names them.
+fn known(kind: &str) -> &'static [&'static str] {
+    match kind {
+        "s3" => &[
+            "connections",
+            "region",
+            "bucket-lookup",
+            "storage-class",
+            "list-objects-v1",
+            "retries",
+            "unsafe-anonymous-auth",
+            "enable-restore",
+            "restore-days",
+            "restore-tier",
+            "restore-timeout",
+            "layout",
+        ],
+        "sftp" => &["connections", "command", "args"],
+        "rclone" => &["connections", "program", "args", "timeout"],
+        "gs" => &["connections", "region"],
+        "azure" => &["connections", "access-tier"],
+        _ => &["connections"],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn local(texts: &[&str]) -> Result<usize, OptionsError> {
+        Options::parse(texts)?.local().map(|options| options.connections)
+    }
+
+    #[test]
+    fn what_makes_sense_is_taken() {
+        for (texts, expected) in [
+            (&[][..], 2),
+            (&["local.connections=7"], 7),
+            (&["LOCAL.Connections = 7 "], 7),
+            (&["s3.region=x,local.connections=3"], 3),
+            (&["local.connections=3", "local.connections=3"], 3),
+            (&["word"], 2),
+            (&[""], 2),
+            (&["s3.nonsense=1", "locale.x=1"], 2),
+        ] {
+            assert_eq!(local(texts), Ok(expected), "{texts:?}");
+        }
+        assert_eq!(Options::default().remote("s3"), Ok(RemoteOptions { connections: 5 }));
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_refused() {
+        let name = |name: &str| name.to_owned();
+        let number = OptionsError::Number { name: name("local.connections") };
+        for (texts, expected) in [
+            (&["local.connections=0"][..], number.clone()),
+            (&["local.connections=-1"], number.clone()),
+            (&["local.connections=many"], number.clone()),
+            (&["local.connections"], number),
+            (&["=1"], OptionsError::NoName),
+            (&["a=1,,b=2"], OptionsError::NoName),
+            (&["a.b=1", "A.B=2"], OptionsError::Twice { name: name("a.b") }),
+            (
+                &["local.foo=1"],
+                OptionsError::Unknown {
+                    name: name("local.foo"),
+                    kind: "local",
+                    known: name("local.connections"),
+                },
+            ),
+        ] {
+            assert_eq!(local(texts), Err(expected), "{texts:?}");
+        }
+    }
+
+    #[test]
+    fn the_kind_in_use_decides_what_is_known() {
+        let options = Options::parse(["local.foo=1", "s3.region=x"]).unwrap();
+        assert!(options.check(&"/path".parse().unwrap()).is_err());
+        assert!(options.check(&"s3:h/b".parse().unwrap()).is_ok());
+    }
+}

@@ -8,6 +8,8 @@
 
 pub mod location; // what the user typed → where a repository lies
 pub mod options; // -o name=value
+mod local; // trait Backend for a folder
 
+pub use local::LocalBackend;
 pub use location::{Location, LocationError};
 pub use options::{LocalOptions, Options, OptionsError, RemoteOptions};

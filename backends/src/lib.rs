@@ -8,8 +8,12 @@
 
 pub mod location; // what the user typed → where a repository lies
 pub mod options; // -o name=value
+mod runtime; // the one tokio runtime, the one block_on
+mod operator; // trait Backend for an opendal operator
 mod local; // trait Backend for a folder
+mod open; // location + options → backend
 
 pub use local::LocalBackend;
 pub use location::{Location, LocationError};
+pub use open::{OpenError, open};
 pub use options::{LocalOptions, Options, OptionsError, RemoteOptions};

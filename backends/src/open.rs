@@ -1,0 +1,194 @@
+//! Turns a location and options into a backend.
+//!
+//! Nothing is read or written yet: whether a repository is there shows with the first call.
+
+use std::collections::BTreeMap;
+use std::error::Error;
+use std::io;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use opendal::Operator;
+use repo_core::backend::{Backend, Properties};
+
+use crate::local::LocalBackend;
+use crate::location::Location;
+use crate::operator::OperatorBackend;
+use crate::options::{Options, OptionsError};
+use crate::runtime::Runtime;
+
+/// Why a location cannot be opened.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum OpenError {
+    /// This kind of storage is known, but not built in.
+    #[error("a repository on {kind} is not supported by this version")]
+    NotSupported {
+        /// The kind of storage, or the service's name.
+        kind: String,
+    },
+    /// Such a service exists, but would not keep the promises of a backend.
+    #[error("a repository on the service {service} would not be safe")]
+    Unsafe {
+        /// The service's name.
+        service: String,
+    },
+    /// The extended options make no sense.
+    #[error(transparent)]
+    Options(#[from] OptionsError),
+    /// The folder's full path cannot be found out.
+    #[error("cannot find the folder {location}")]
+    Folder {
+        /// Where the repository should lie.
+        location: String,
+        /// The cause.
+        source: io::Error,
+    },
+    /// The threads that talk to the storage cannot be started.
+    #[error("cannot start the storage threads")]
+    Threads(#[source] io::Error),
+    /// The service refuses its settings.
+    #[error("cannot set up the service {service}")]
+    Service {
+        /// The service's name.
+        service: String,
+        /// The cause.
+        source: Box<dyn Error + Send + Sync>,
+    },
+}
+
+impl OpenError {
+    /// What to do about it, if that can be said.
+    pub fn advice(&self) -> Option<&'static str> {
+        match self {
+            Self::NotSupported { .. } => {
+                Some("use a folder, which may also be a mounted one (sshfs, rclone mount, NFS, SMB)")
+            }
+            Self::Unsafe { .. } => Some("give the folder's path, or sftp:user@host:path"),
+            _ => None,
+        }
+    }
+}
+
+/// The storage at a location.
+///
+/// Options of other kinds of storage are not looked at. The same `memory:name` gives the same files for as long
+/// as the process lives; a bare `memory:` is empty each time.
+pub fn open(location: &Location, options: &Options) -> Result<Arc<dyn Backend>, OpenError> {
+    options.check(location)?;
+    match location {
+        Location::Local(path) => match LocalBackend::new(path, &options.local()?) {
+            Ok(backend) => Ok(Arc::new(backend)),
+            Err(source) => Err(OpenError::Folder { location: location.to_string(), source }),
+        },
+        Location::Memory { name } => through_operator(shared_memory(name)?, location, options),
+        Location::Opendal { service, settings } => {
+            through_operator(service_operator(service, settings)?, location, options)
+        }
+        Location::Sftp(_)
+        | Location::Rest(_)
+        | Location::S3(_)
+        | Location::B2(_)
+        | Location::Azure(_)
+        | Location::Gs(_)
+        | Location::Swift(_)
+        | Location::Rclone { .. } => Err(OpenError::NotSupported { kind: location.kind().to_owned() }),
+    }
+}
+
+fn through_operator(
+    operator: Operator,
+    location: &Location,
+    options: &Options,
+) -> Result<Arc<dyn Backend>, OpenError> {
+    let runtime = Runtime::get().map_err(OpenError::Threads)?;
+    let properties = Properties {
+        location: location.to_string(),
+        connections: options.remote(location.kind())?.connections,
+        atomic_replace: REPLACES_ATOMICALLY.contains(&operator.info().scheme()),
+    };
+    Ok(Arc::new(OperatorBackend::new(operator, runtime, properties)))
+}
+
+/// Services whose writes are whole objects that become visible at once.
+const REPLACES_ATOMICALLY: [&str; 5] = ["memory", "s3", "gcs", "azblob", "b2"];
+
+/// Services that write under the final name or do not sync: a crash would leave torn or lost files.
+const UNSAFE: [&str; 3] = ["fs", "sftp", "ftp"];
+
+fn service_operator(service: &str, settings: &[(String, String)]) -> Result<Operator, OpenError> {
+    let service = service.to_owned();
+    if UNSAFE.contains(&service.as_str()) {
+        return Err(OpenError::Unsafe { service });
+    }
+    opendal::init_default_registry();
+    if !opendal::OperatorRegistry::get().schemes().contains(&service) {
+        return Err(OpenError::NotSupported { kind: service });
+    }
+    Operator::via_iter(&service, settings.iter().cloned())
+        .map_err(|error| OpenError::Service { service, source: error.into() })
+}
+
+/// The memory of that name in this process; always a new one without a name.
+fn shared_memory(name: &str) -> Result<Operator, OpenError> {
+    static NAMED: Mutex<BTreeMap<String, Operator>> = Mutex::new(BTreeMap::new());
+    let fresh = || service_operator("memory", &[]);
+    if name.is_empty() {
+        return fresh();
+    }
+    let mut named = NAMED.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(operator) = named.get(name) {
+        return Ok(operator.clone());
+    }
+    let operator = fresh()?;
+    named.insert(name.to_owned(), operator.clone());
+    Ok(operator)
+}
+
+#[cfg(test)]
+mod tests {
+    use repo_core::id::FileId;
+
+    use super::*;
+
+    fn opened(location: &str) -> Result<Arc<dyn Backend>, OpenError> {
+        open(&location.parse().unwrap(), &Options::parse(["memory.connections=3"]).unwrap())
+    }
+
+    #[test]
+    fn named_memory_is_shared_and_unnamed_is_not() {
+        let first = opened("memory:shared").unwrap();
+        first.write(FileId::CONFIG, b"here").unwrap();
+        assert_eq!(opened("memory:shared").unwrap().size(FileId::CONFIG).unwrap(), 4);
+        for other in ["memory:other", "memory:", "opendal:memory?root=/x"] {
+            assert!(opened(other).unwrap().size(FileId::CONFIG).unwrap_err().is_not_found(), "{other}");
+        }
+        let expected =
+            Properties { location: "memory:shared".to_owned(), connections: 3, atomic_replace: true };
+        assert_eq!(first.properties(), expected);
+    }
+
+    #[test]
+    fn what_is_not_built_in_says_so_in_two_parts() {
+        for (location, expected) in [
+            ("s3:host/bucket", "a repository on s3 is not supported by this version"),
+            ("rest:http://u:secret@h/", "a repository on rest is not supported by this version"),
+            (
+                "opendal:dropbox?access_token=secret",
+                "a repository on dropbox is not supported by this version",
+            ),
+            ("opendal:sftp", "a repository on the service sftp would not be safe"),
+        ] {
+            let error = opened(location).unwrap_err();
+            assert_eq!(error.to_string(), expected);
+            assert!(error.advice().is_some());
+            assert!(!format!("{error:?}").contains("secret"));
+        }
+    }
+
+    #[test]
+    fn options_of_the_kind_in_use_are_checked() {
+        let options = Options::parse(["local.connections=0"]).unwrap();
+        assert!(matches!(open(&"/x".parse().unwrap(), &options), Err(OpenError::Options(_))));
+        assert!(open(&"memory:".parse().unwrap(), &options).is_ok());
+    }
+}

@@ -3,4 +3,5 @@
 #![allow(missing_docs)]
 
 mod golden_records;
+mod golden_trees;
 mod tidy;

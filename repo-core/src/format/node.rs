@@ -1,7 +1,15 @@
 //! One entry of a directory, as a tree blob holds it.
+//!
+//! In and out: the entry's JSON inside a tree. It is written exactly as restic writes it, because the tree's
+//! id hangs on every byte. It is read whatever it says: names are checked where they are used, once, by
+//! [`Node::checked_name`].
 
 use std::sync::Arc;
 
+use super::error::FormatError;
+use super::json::{Array, Base64, Object, Reader, Unknown, Value, write_escaped, write_id};
+use super::mode::Mode;
+use super::name::{NameError, checked_name, quote_name, unquote_name};
 use crate::id::{DataId, TreeId};
 use crate::time::Time;
 
@@ -61,12 +69,8 @@ impl NodeKind {
     }
 }
 
-/// Go's `os.FileMode`: the kind in the high bits, nine permission bits at the bottom.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
-pub struct Mode(pub u32);
-
 /// An extended attribute.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Xattr {
     /// The name's bytes, with its namespace.
     pub name: Vec<u8>,
@@ -118,7 +122,232 @@ pub struct Node {
     /// What went wrong when an old version read it.
     pub error: String,
     /// Operating-system specific attributes, as raw JSON, in the order read.
-    pub generic_attributes: Vec<(String, Box<str>)>,
+    pub generic_attributes: Unknown,
     /// Fields this version does not know, as raw JSON, in the order read.
-    pub unknown: Vec<(String, Box<str>)>,
+    pub unknown: Unknown,
+}
+
+impl Node {
+    /// A node of this name and kind, everything else zero, empty or absent.
+    pub fn new(name: impl Into<Vec<u8>>, kind: NodeKind) -> Self {
+        Self {
+            name: name.into(),
+            kind,
+            mode: Mode(0),
+            mtime: Time::ZERO,
+            atime: Time::ZERO,
+            ctime: Time::ZERO,
+            uid: 0,
+            gid: 0,
+            user: Arc::default(),
+            group: Arc::default(),
+            inode: 0,
+            device_id: 0,
+            size: 0,
+            links: 0,
+            link_target: Vec::new(),
+            xattrs: Vec::new(),
+            device: 0,
+            content: None,
+            subtree: None,
+            error: String::new(),
+            generic_attributes: Unknown::new(),
+            unknown: Unknown::new(),
+        }
+    }
+
+    /// Whether it is a directory.
+    pub fn is_dir(&self) -> bool {
+        self.kind == NodeKind::Dir
+    }
+
+    /// Whether it is a regular file.
+    pub fn is_file(&self) -> bool {
+        self.kind == NodeKind::File
+    }
+
+    /// The name's bytes, if they are exactly one component of a path.
+    ///
+    /// This is the one place where names are judged; everything that makes a path asks here.
+    pub fn checked_name(&self) -> Result<&[u8], NameError> {
+        checked_name(&self.name)
+    }
+
+    /// Whether all fields are equal, times compared as instants whatever offset they are written with.
+    pub fn is_same(&self, other: &Self) -> bool {
+        let instants = |node: &Self| [node.mtime, node.atime, node.ctime].map(|time| time.instant);
+        let numbers = |node: &Self| {
+            [node.inode, node.device_id, node.size, node.links, node.device, node.uid.into(), node.gid.into()]
+        };
+        instants(self) == instants(other)
+            && numbers(self) == numbers(other)
+            && (&self.name, &self.kind, self.mode) == (&other.name, &other.kind, other.mode)
+            && (&self.user, &self.group) == (&other.user, &other.group)
+            && (&self.content, self.subtree) == (&other.content, other.subtree)
+            && (&self.link_target, &self.xattrs) == (&other.link_target, &other.xattrs)
+            && (&self.error, &self.unknown) == (&other.error, &other.unknown)
+            && self.generic_attributes == other.generic_attributes
+    }
+
+    /// Appends the node's JSON, as it stands in a tree (section 6.2).
+    pub fn write(&self, out: &mut Vec<u8>) {
+        let mut object = Object::begin(out);
+        write_name(object.key("name"), &self.name);
+        object.string("type", self.kind.word()).number_unless_zero("mode", self.mode.0);
+        object.time("mtime", self.mtime).time("atime", self.atime).time("ctime", self.ctime);
+        object.number("uid", self.uid).number("gid", self.gid);
+        object.string_unless_empty("user", &*self.user).string_unless_empty("group", &*self.group);
+        object.number_unless_zero("inode", self.inode).number_unless_zero("device_id", self.device_id);
+        object.number_unless_zero("size", self.size).number_unless_zero("links", self.links);
+        object.string_unless_empty("linktarget", &self.link_target);
+        if str::from_utf8(&self.link_target).is_err() {
+            object.base64("linktarget_raw", &self.link_target);
+        }
+        if !self.xattrs.is_empty() {
+            write_xattrs(object.key("extended_attributes"), &self.xattrs);
+        }
+        if !self.generic_attributes.is_empty() {
+            write_sorted(object.key("generic_attributes"), &self.generic_attributes);
+        }
+        object.number_unless_zero("device", self.device);
+        write_content(object.key("content"), self.content.as_deref());
+        object.id_if_some("subtree", self.subtree).string_unless_empty("error", &self.error);
+        object.unknown(&self.unknown);
+        object.end();
+    }
+
+    /// Reads a single node's JSON.
+    pub fn parse(text: &[u8]) -> Result<Self, FormatError> {
+        let mut json = Reader::new(text);
+        let node = Owners::default().read_node(&mut json)?;
+        json.end()?;
+        Ok(node)
+    }
+}
+
+fn write_name(out: &mut Vec<u8>, name: &[u8]) {
+    out.push(b'"');
+    write_escaped(out, quote_name(name).as_bytes());
+    out.push(b'"');
+}
+
+fn write_xattrs(out: &mut Vec<u8>, xattrs: &[Xattr]) {
+    let mut array = Array::begin(out);
+    for xattr in xattrs {
+        let mut object = Object::begin(array.element());
+        object.string("name", &xattr.name);
+        match &xattr.value {
+            Some(value) => drop(object.base64("value", value)),
+            None => object.key("value").extend_from_slice(b"null"),
+        }
+        object.end();
+    }
+    array.end();
+}
+
+/// Writes a map as Go does: keys ascending, of equal ones the last.
+fn write_sorted(out: &mut Vec<u8>, fields: &Unknown) {
+    let mut sorted: Vec<_> = fields.iter().collect();
+    sorted.sort_by(|a, b| a.0.cmp(&b.0)); // stable: equal keys stay in the order read
+    let mut object = Object::begin(out);
+    for (at, (key, value)) in sorted.iter().enumerate() {
+        if sorted.get(at + 1).is_none_or(|next| next.0 != *key) {
+            object.raw(key, value);
+        }
+    }
+    object.end();
+}
+
+fn write_content(out: &mut Vec<u8>, content: Option<&[DataId]>) {
+    let Some(ids) = content else { return out.extend_from_slice(b"null") };
+    let mut array = Array::begin(out);
+    for id in ids {
+        write_id(array.element(), id.id());
+    }
+    array.end();
+}
+
+/// Reads nodes that share few owners: equal names in a row are one allocation.
+#[derive(Default)]
+pub(super) struct Owners {
+    user: Arc<str>,
+    group: Arc<str>,
+}
+
+impl Owners {
+    pub(super) fn read_node(&mut self, json: &mut Reader<'_>) -> Result<Node, FormatError> {
+        let mut node = Node::new(Vec::new(), NodeKind::Other(String::new()));
+        let (mut target, mut raw_target) = (String::new(), Base64::default());
+        json.object(|json, key| match key.name() {
+            "name" => read_name(json, &mut node.name),
+            "type" => json.set(&mut node.kind),
+            "mode" => json.set(&mut node.mode.0),
+            "mtime" => json.set(&mut node.mtime),
+            "atime" => json.set(&mut node.atime),
+            "ctime" => json.set(&mut node.ctime),
+            "uid" => json.set(&mut node.uid),
+            "gid" => json.set(&mut node.gid),
+            "user" => shared(json, &mut self.user).map(|user| node.user = user),
+            "group" => shared(json, &mut self.group).map(|group| node.group = group),
+            "inode" => json.set(&mut node.inode),
+            "device_id" => json.set(&mut node.device_id),
+            "size" => json.set(&mut node.size),
+            "links" => json.set(&mut node.links),
+            "linktarget" => json.set(&mut target),
+            "linktarget_raw" => json.set(&mut raw_target),
+            "extended_attributes" => json.set(&mut node.xattrs),
+            "generic_attributes" => read_map(json, &mut node.generic_attributes),
+            "device" => json.set(&mut node.device),
+            "content" => json.set(&mut node.content),
+            "subtree" => json.set(&mut node.subtree),
+            "error" => json.set(&mut node.error),
+            _ => json.keep(key, &mut node.unknown),
+        })?;
+        node.link_target = if raw_target.0.is_empty() { target.into_bytes() } else { raw_target.0 };
+        Ok(node)
+    }
+}
+
+/// Reads an owner's name, and shares it with the node before if they are equal.
+fn shared(json: &mut Reader<'_>, last: &mut Arc<str>) -> Result<Arc<str>, FormatError> {
+    if json.null() {
+        return Ok(Arc::default());
+    }
+    let text = json.string()?;
+    if *text != **last {
+        *last = Arc::from(&*text);
+    }
+    Ok(Arc::clone(last))
+}
+
+fn read_name(json: &mut Reader<'_>, name: &mut Vec<u8>) -> Result<(), FormatError> {
+    if json.null() {
+        return Ok(());
+    }
+    let at = json.at();
+    *name = unquote_name(&json.string()?).ok_or(FormatError::Quoting { at })?;
+    Ok(())
+}
+
+fn read_map(json: &mut Reader<'_>, map: &mut Unknown) -> Result<(), FormatError> {
+    map.clear();
+    if json.null() { Ok(()) } else { json.object(|json, key| json.keep(key, map)) }
+}
+
+impl Value for NodeKind {
+    fn read(json: &mut Reader<'_>) -> Result<Self, FormatError> {
+        Ok(Self::from_word(&json.string()?))
+    }
+}
+
+impl Value for Xattr {
+    fn read(json: &mut Reader<'_>) -> Result<Self, FormatError> {
+        let (mut name, mut value) = (String::new(), None::<Base64>);
+        json.object(|json, key| match key.name() {
+            "name" => json.set(&mut name),
+            "value" => json.set(&mut value),
+            _ => json.skip(),
+        })?;
+        Ok(Self { name: name.into_bytes(), value: value.map(|value| value.0) })
+    }
 }

@@ -8,8 +8,8 @@ mod read;
 mod write;
 
 pub(crate) use read::{Base64, Key, Reader, Value};
-pub(crate) use write::write_signed;
 pub use write::{Array, Object, write_id, write_number, write_string};
+pub(crate) use write::{write_escaped, write_signed};
 
 /// Fields that a record does not know: key and raw JSON value, in the order read.
 pub type Unknown = Vec<(String, Box<str>)>;

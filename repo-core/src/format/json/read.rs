@@ -73,10 +73,18 @@ impl<'a> Reader<'a> {
     pub(crate) fn record(input: &'a [u8], field: impl FnMut(&mut Self, Key<'a>) -> Result<()>) -> Result<()> {
         let mut json = Self::new(input);
         json.object(field)?;
-        match json.peek() {
-            None => Ok(()),
-            Some(_) => Err(json.syntax()),
-        }
+        json.end()
+    }
+
+    /// Checks that nothing but white space follows.
+    pub(crate) fn end(&mut self) -> Result<()> {
+        if self.peek().is_none() { Ok(()) } else { Err(self.syntax()) }
+    }
+
+    /// Where the next value begins, in bytes.
+    pub(crate) fn at(&mut self) -> usize {
+        self.peek();
+        self.at
     }
 
     /// Reads an object, one call per field; the call reads the value.
@@ -134,8 +142,7 @@ impl<'a> Reader<'a> {
 
     /// Reads any value and gives it as compact JSON.
     pub(crate) fn raw(&mut self) -> Result<Box<str>> {
-        self.peek();
-        let start = self.at;
+        let start = self.at();
         self.skip()?;
         Ok(compact(self.input.get(start..self.at).unwrap_or_default()))
     }
@@ -235,8 +242,7 @@ impl<'a> Reader<'a> {
 
     /// Reads an integer of any width.
     fn integer<T: std::str::FromStr>(&mut self) -> Result<T> {
-        self.peek();
-        let start = self.at;
+        let start = self.at();
         if !matches!(self.rest().first(), Some(b'-' | b'0'..=b'9')) {
             return Err(self.wrong("an integer"));
         }
@@ -271,7 +277,7 @@ impl<'a> Reader<'a> {
 
     /// Reads 64 hex digits.
     fn id(&mut self) -> Result<Id> {
-        let start = self.at;
+        let start = self.at();
         self.string()?.parse().map_err(|_| FormatError::Value { at: start, expected: "64 hex digits" })
     }
 
@@ -370,7 +376,7 @@ values! {
         if found || json.word("false") { Ok(found) } else { Err(json.wrong("true or false")) }
     },
     Time: json => {
-        let at = json.at;
+        let at = json.at();
         json.string()?.parse().map_err(|_| FormatError::Value { at, expected: "an RFC 3339 time" })
     },
 }
@@ -415,7 +421,7 @@ pub(crate) struct Base64(pub(crate) Vec<u8>);
 
 impl Value for Base64 {
     fn read(json: &mut Reader<'_>) -> Result<Self> {
-        let at = json.at;
+        let at = json.at();
         let text = json.string()?;
         // Go steps over line ends inside base64.
         let text = if text.contains(['\r', '\n']) { text.replace(['\r', '\n'], "").into() } else { text };

@@ -131,13 +131,19 @@ impl<'a> Object<'a> {
         self
     }
 
-    /// Fields kept from reading, their values as they are.
+    /// A value that is JSON already, under any key.
+    pub fn raw(&mut self, key: &str, value: &str) -> &mut Self {
+        separate(self.out, b'{');
+        write_string(self.out, key.as_bytes());
+        self.out.push(b':');
+        self.out.extend_from_slice(value.as_bytes());
+        self
+    }
+
+    /// Fields kept from reading, as they are.
     pub fn unknown(&mut self, fields: &Unknown) -> &mut Self {
         for (key, value) in fields {
-            separate(self.out, b'{');
-            write_string(self.out, key.as_bytes());
-            self.out.push(b':');
-            self.out.extend_from_slice(value.as_bytes());
+            self.raw(key, value);
         }
         self
     }
@@ -183,7 +189,7 @@ pub fn write_string(out: &mut Vec<u8>, text: &[u8]) {
 }
 
 /// Appends what stands between the quotes of a string.
-fn write_escaped(out: &mut Vec<u8>, text: &[u8]) {
+pub(crate) fn write_escaped(out: &mut Vec<u8>, text: &[u8]) {
     if text.iter().all(|&byte| is_plain(byte)) {
         return out.extend_from_slice(text);
     }

@@ -1,7 +1,9 @@
 //! Larder's tests that need more than one room, in one program.
 
+#![forbid(unsafe_code)]
 #![allow(missing_docs)]
+#![allow(clippy::unwrap_used, reason = "all of this is tests")]
 
-mod golden_records;
-mod golden_trees;
-mod tidy;
+mod tidy; // imports point up the page
+mod golden_records; // records, byte for byte as restic wrote them
+mod golden_trees; // nodes and trees, byte for byte as restic wrote them

@@ -74,6 +74,24 @@ impl<T> Queue<T> {
         }
     }
 
+    /// Takes the newest item; waits for one. `None` once the queue is closed and empty.
+    ///
+    /// For things that are kept for use, such as memory: the newest one is still warm.
+    pub fn pop_newest(&self) -> Option<T> {
+        let mut state = self.lock();
+        loop {
+            if let Some((item, bytes)) = state.items.pop_back() {
+                state.bytes -= bytes;
+                self.drained.notify_all();
+                return Some(item);
+            }
+            if state.closed {
+                return None;
+            }
+            state = self.filled.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
     /// Takes the oldest item if there is one now.
     pub fn try_pop(&self) -> Option<T> {
         self.take(&mut self.lock())
@@ -250,6 +268,75 @@ pub fn map<T: Send, R: Send, E: Send>(
     Ok(results.into_iter().flatten().collect())
 }
 
+/// Works through `seeds` and whatever the work itself brings up, on `threads` threads, newest first. Ends at
+/// the first error.
+///
+/// Newest first keeps the list of open work short when the work is a tree: depth times breadth.
+pub fn pool<T: Send, E: Send>(
+    threads: usize,
+    seeds: Vec<T>,
+    work: impl Fn(T, &mut Vec<T>) -> Result<(), E> + Sync,
+) -> Result<(), E> {
+    let state = Mutex::new(PoolState { open: seeds, busy: 0, error: None });
+    let changed = Condvar::new();
+    scope(|scope| {
+        for _ in 0..threads.max(1) {
+            scope.spawn("pool", || {
+                let mut brought = Vec::new();
+                let mut guard = state.lock().unwrap_or_else(PoisonError::into_inner);
+                loop {
+                    if let Some(item) = guard.open.pop() {
+                        guard.busy += 1;
+                        drop(guard);
+                        let idle = Idle { state: &state, changed: &changed };
+                        let result = work(item, &mut brought);
+                        guard = idle.done();
+                        guard.open.append(&mut brought);
+                        if let Err(error) = result {
+                            guard.error.get_or_insert(error);
+                            guard.open.clear();
+                        }
+                    } else if guard.busy == 0 {
+                        return;
+                    } else {
+                        guard = changed.wait(guard).unwrap_or_else(PoisonError::into_inner);
+                    }
+                    changed.notify_all();
+                }
+            });
+        }
+    });
+    state.into_inner().unwrap_or_else(PoisonError::into_inner).error.map_or(Ok(()), Err)
+}
+
+struct PoolState<T, E> {
+    open: Vec<T>,
+    busy: usize,
+    error: Option<E>,
+}
+
+/// Marks a worker of a [`pool`] idle again, also when its work panics: the others must not wait for it.
+struct Idle<'a, T, E> {
+    state: &'a Mutex<PoolState<T, E>>,
+    changed: &'a Condvar,
+}
+
+impl<'a, T, E> Idle<'a, T, E> {
+    fn done(self) -> MutexGuard<'a, PoolState<T, E>> {
+        let mut guard = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        guard.busy -= 1;
+        std::mem::forget(self);
+        guard
+    }
+}
+
+impl<T, E> Drop for Idle<'_, T, E> {
+    fn drop(&mut self) {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).busy -= 1;
+        self.changed.notify_all();
+    }
+}
+
 /// So many bytes that may be in use at once.
 #[derive(Debug)]
 pub struct Budget {
@@ -330,6 +417,22 @@ mod tests {
         });
         assert_eq!(entered.load(Ordering::SeqCst), 1);
         assert_eq!(queue.push('d', 1), Err(Closed));
+    }
+
+    #[test]
+    fn pool_works_through_everything_that_the_work_brings_up() {
+        let count = AtomicUsize::new(0);
+        let work = |depth: u32, open: &mut Vec<u32>| {
+            count.fetch_add(1, Ordering::SeqCst);
+            if depth > 0 {
+                open.extend([depth - 1, depth - 1]);
+            }
+            if depth == 99 { Err("too deep") } else { Ok(()) }
+        };
+        assert_eq!(pool(4, vec![10, 10], work), Ok(()));
+        assert_eq!(count.load(Ordering::SeqCst), 2 * ((1 << 11) - 1));
+        assert_eq!(pool(4, vec![99], work), Err("too deep"));
+        assert_eq!(pool(3, vec![], work), Ok(()));
     }
 
     #[test]

@@ -1,1 +1,71 @@
-//! To be built.
+//! Backend, key and config as one thing, without any operation on it.
+//!
+//! In: names. Out: whole records and blobs, verified; and the other way round. Ordering rules live here:
+//! packs before index, index before snapshot, and a snapshot only against a [`Receipt`] for its blobs.
+//! Never decides what to keep or to remove.
+
+mod files;
+mod keys;
+mod load_index;
+mod lock;
+mod open;
+mod reader;
+mod writer;
+
+pub use files::{Record, RecordError};
+pub use keys::{KeyError, KeyLabel, StoredKey};
+pub use load_index::{IndexError, LoadedIndex};
+pub use lock::{LockError, LockGuard, LockKind, LockOptions, LockOwner, StoredLock};
+pub use open::{InitChunker, InitError, InitOptions, OpenError, OpenOptions, Password, UnknownChunker};
+pub use reader::{ReadError, Reader};
+pub use writer::{BlobWriter, Receipt, Saved, WriteError, Writer, WriterOptions};
+
+use std::fmt;
+use std::sync::Arc;
+
+use crate::backend::Backend;
+use crate::crypto::Key;
+use crate::format::Config;
+use crate::id::KeyId;
+
+/// An open repository: where it lies, the key that opened it, and its config. Cheap to clone.
+#[derive(Clone)]
+pub struct Repository {
+    backend: Arc<dyn Backend>,
+    key: Arc<Key>,
+    key_id: KeyId,
+    config: Arc<Config>,
+}
+
+impl Repository {
+    /// The storage it lies in.
+    pub fn backend(&self) -> &Arc<dyn Backend> {
+        &self.backend
+    }
+
+    /// The master key.
+    pub fn key(&self) -> &Arc<Key> {
+        &self.key
+    }
+
+    /// The key file that opened it.
+    pub fn key_id(&self) -> KeyId {
+        self.key_id
+    }
+
+    /// Its config.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// The same repository over another backend, for wrappers around the one it was opened with.
+    pub fn with_backend(&self, backend: Arc<dyn Backend>) -> Self {
+        Self { backend, ..self.clone() }
+    }
+}
+
+impl fmt::Debug for Repository {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Repository").field("backend", &self.backend).finish_non_exhaustive()
+    }
+}

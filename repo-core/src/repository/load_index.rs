@@ -1,0 +1,110 @@
+//! Index files → the index in memory.
+
+use std::sync::Arc;
+
+use crate::backend::BackendError;
+use crate::context::{Cancelled, Context, Event, Stage};
+use crate::format::IndexFile;
+use crate::id::{FileKind, IndexId};
+use crate::index::{Builder, Index};
+use crate::parallel;
+use crate::repository::{RecordError, Repository};
+
+/// Why the index could not be loaded at all.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum IndexError {
+    /// The index files cannot be listed or fetched.
+    #[error("cannot load the index")]
+    Backend(#[from] BackendError),
+    /// The run was asked to stop.
+    #[error(transparent)]
+    Cancelled(#[from] Cancelled),
+}
+
+/// The index and what was met on the way.
+#[derive(Debug)]
+pub struct LoadedIndex {
+    /// Everything that readable index files list.
+    pub index: Index,
+    /// The index files that were read.
+    pub files: Vec<IndexId>,
+    /// Index files that hold nothing usable; what only they listed is missing.
+    pub unreadable: Vec<(IndexId, RecordError)>,
+    /// Entries that make no sense and were left out, by file.
+    pub odd_entries: Vec<(IndexId, u64)>,
+}
+
+impl Repository {
+    /// Loads the index. Unreadable index files are told as warnings; what only they listed is missing.
+    ///
+    /// Snapshots are to be listed before this, so that every listed snapshot is covered.
+    pub fn load_index(&self, context: &Context) -> Result<Arc<Index>, IndexError> {
+        let loaded = self.load_index_with_report(context)?;
+        for (_, error) in &loaded.unreadable {
+            context.tell(&Event::Warning { error });
+        }
+        Ok(Arc::new(loaded.index))
+    }
+
+    /// Loads the index and says which files were unreadable, without telling the observer.
+    pub fn load_index_with_report(&self, context: &Context) -> Result<LoadedIndex, IndexError> {
+        let listed = self.backend.list(FileKind::Index)?;
+        let (total, bytes) = (listed.len() as u64, listed.iter().map(|file| file.size).sum());
+        context.tell(&Event::Begin { stage: Stage::LoadIndex, total, bytes });
+        let mut loaded = Loading::default();
+        parallel::stream(
+            self.backend.properties().connections.max(parallel::cores()),
+            listed,
+            |file| {
+                context.cancel.check()?;
+                let id = IndexId::from(file.id);
+                Ok::<_, IndexError>((id, file.size, self.load::<IndexFile>(id)))
+            },
+            |(id, size, result)| {
+                context.tell(&Event::Progress { stage: Stage::LoadIndex, items: 1, bytes: size });
+                loaded.add(id, result)
+            },
+        )?;
+        context.tell(&Event::End { stage: Stage::LoadIndex });
+        Ok(loaded.finish())
+    }
+}
+
+#[derive(Default)]
+struct Loading {
+    builder: Builder,
+    files: Vec<IndexId>,
+    unreadable: Vec<(IndexId, RecordError)>,
+    odd_entries: Vec<(IndexId, u64)>,
+}
+
+impl Loading {
+    fn add(&mut self, id: IndexId, result: Result<IndexFile, RecordError>) -> Result<(), IndexError> {
+        match result {
+            Ok(file) => {
+                if file.ignored > 0 {
+                    self.odd_entries.push((id, file.ignored));
+                }
+                for pack in &file.packs {
+                    self.builder.add_pack(
+                        pack.id,
+                        pack.blobs.iter().map(|blob| (blob.blob_id(), blob.place(pack.id))),
+                    );
+                }
+                self.files.push(id);
+            }
+            // Somebody's prune replaced it meanwhile: its content stands in a newer file.
+            Err(error) if error.is_not_found() => {}
+            Err(error) if error.is_damage() => self.unreadable.push((id, error)),
+            Err(RecordError::Backend(error)) => return Err(error.into()),
+            Err(error) => self.unreadable.push((id, error)),
+        }
+        Ok(())
+    }
+
+    fn finish(self) -> LoadedIndex {
+        let Self { builder, files, unreadable, odd_entries } = self;
+        LoadedIndex { index: builder.build(), files, unreadable, odd_entries }
+    }
+}

@@ -1,0 +1,387 @@
+//! Locks: who works on the repository right now.
+//!
+//! A lock is a small record in `locks/`. Many shared ones may exist, or one exclusive one. Whoever takes one
+//! looks, writes its own, waits a moment and looks again; whoever finds a conflict takes its own back. Locks
+//! are renewed while they are held and taken away at the end. Nobody else's lock is ever removed here, stale
+//! or not, but on request ([`Repository::remove_stale_locks`]).
+
+use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use crate::backend::BackendError;
+use crate::context::{Cancel, Cancelled, Context, Event};
+use crate::format::Lock;
+use crate::id::{FileKind, LockId};
+use crate::parallel;
+use crate::repository::{RecordError, Repository};
+use crate::time::{Time, Timestamp};
+
+/// How long to wait between writing a lock and looking again.
+const SETTLE: Duration = Duration::from_millis(200);
+/// How often a held lock is renewed.
+const REFRESH: Duration = Duration::from_mins(5);
+/// After this age a lock is stale.
+const STALE: Duration = Duration::from_mins(30);
+/// A lock that could not be renewed for so long is given up: others may soon call it stale.
+const LOST: Duration = Duration::from_secs(22 * 60 + 30);
+/// Pauses between attempts while waiting for somebody else's lock.
+const PAUSES: [u64; 4] = [5, 10, 20, 40];
+
+/// Whether others may work at the same time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum LockKind {
+    /// Together with other shared locks: reading, and adding.
+    Shared,
+    /// Alone: removing.
+    Exclusive,
+}
+
+/// How to take a lock.
+#[derive(Debug, Clone, Default)]
+#[non_exhaustive]
+pub struct LockOptions {
+    /// How long to wait for somebody else's lock; zero fails at once.
+    pub wait: Duration,
+    /// Who to say holds it; `None` means this process.
+    pub owner: Option<LockOwner>,
+}
+
+/// Who holds a lock.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LockOwner {
+    /// The machine.
+    pub hostname: String,
+    /// The user's name.
+    pub username: String,
+    /// The process.
+    pub pid: i64,
+    /// The user.
+    pub uid: u32,
+    /// The user's group.
+    pub gid: u32,
+}
+
+impl LockOwner {
+    /// This process, as the operating system names it.
+    pub fn this_process() -> Self {
+        let uid = rustix::process::getuid();
+        let user = nix::unistd::User::from_uid(nix::unistd::Uid::from_raw(uid.as_raw())).ok().flatten();
+        Self {
+            hostname: rustix::system::uname().nodename().to_string_lossy().into_owned(),
+            username: user.map(|user| user.name).unwrap_or_default(),
+            pid: i64::from(rustix::process::getpid().as_raw_nonzero().get()),
+            uid: uid.as_raw(),
+            gid: rustix::process::getgid().as_raw(),
+        }
+    }
+}
+
+/// Why a lock could not be taken.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum LockError {
+    /// Somebody else works on the repository.
+    #[error("repository is already locked {}by {holder}", if *.exclusive { "exclusively " } else { "" })]
+    Locked {
+        /// Whether the other lock is exclusive.
+        exclusive: bool,
+        /// Who, and since when.
+        holder: Box<StoredLock>,
+    },
+    /// A lock is there but cannot be read, so nobody knows what it allows.
+    #[error("lock {id} cannot be read")]
+    Unreadable {
+        /// Which one.
+        id: LockId,
+        /// Why.
+        source: RecordError,
+    },
+    /// The storage failed.
+    #[error("cannot lock the repository")]
+    Record(#[from] RecordError),
+    /// The lock could not be renewed in time, or somebody removed it.
+    #[error("the lock was lost while it was held")]
+    Lost,
+    /// The run was asked to stop.
+    #[error(transparent)]
+    Cancelled(#[from] Cancelled),
+}
+
+impl From<BackendError> for LockError {
+    fn from(error: BackendError) -> Self {
+        Self::Record(error.into())
+    }
+}
+
+/// Somebody's lock as it lies in the repository.
+#[derive(Debug, Clone)]
+pub struct StoredLock {
+    /// Its name.
+    pub id: LockId,
+    /// What it says.
+    pub lock: Lock,
+    /// How old it was when it was read.
+    pub age: Duration,
+}
+
+impl StoredLock {
+    /// Whether its holder is gone for sure or has not renewed it for half an hour.
+    pub fn is_stale(&self, here: &LockOwner) -> bool {
+        self.age > STALE || (self.lock.hostname == here.hostname && !process_lives(self.lock.pid))
+    }
+}
+
+impl fmt::Display for StoredLock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Lock { pid, hostname, username, uid, gid, .. } = &self.lock;
+        write!(f, "PID {pid} on {hostname} by {username} (UID {uid}, GID {gid})")
+    }
+}
+
+/// Whether a process of this machine exists.
+fn process_lives(pid: i64) -> bool {
+    let Some(pid) = i32::try_from(pid).ok().and_then(rustix::process::Pid::from_raw) else { return false };
+    // "No permission" means that it exists.
+    !matches!(rustix::process::test_kill_process(pid), Err(rustix::io::Errno::SRCH))
+}
+
+/// A held lock. It is renewed in the background and removed when this is dropped.
+#[derive(Debug)]
+pub struct LockGuard {
+    held: Option<Held>,
+}
+
+#[derive(Debug)]
+struct Held {
+    shared: Arc<HeldShared>,
+    refresher: Option<JoinHandle<()>>,
+}
+
+#[derive(Debug)]
+struct HeldShared {
+    repository: Repository,
+    context: Context,
+    record: Lock,
+    current: Mutex<LockId>,
+    lost: AtomicBool,
+    stop: Cancel,
+}
+
+impl LockGuard {
+    /// No lock at all: for dry runs, for storage that cannot be written, and for users who know that they
+    /// are alone.
+    pub fn none() -> Self {
+        Self { held: None }
+    }
+
+    /// Returns [`LockError::Lost`] if the lock could not be kept.
+    pub fn check(&self) -> Result<(), LockError> {
+        let lost = self.held.as_ref().is_some_and(|held| held.shared.lost.load(Ordering::Acquire));
+        if lost { Err(LockError::Lost) } else { Ok(()) }
+    }
+
+    /// Removes the lock now and says whether that worked.
+    pub fn release(mut self) -> Result<(), BackendError> {
+        self.held.take().map_or(Ok(()), Held::end)
+    }
+}
+
+impl Drop for LockGuard {
+    fn drop(&mut self) {
+        if let Some(held) = self.held.take() {
+            // A lock that stays behind grows stale; `release` is for those who want to know.
+            let _ = held.end();
+        }
+    }
+}
+
+impl Held {
+    fn end(mut self) -> Result<(), BackendError> {
+        self.shared.stop.cancel();
+        if let Some(refresher) = self.refresher.take() {
+            parallel::join(refresher);
+        }
+        let current = *self.shared.current.lock().unwrap_or_else(PoisonError::into_inner);
+        self.shared.repository.backend.remove(current.into())
+    }
+}
+
+impl HeldShared {
+    /// The story of the refresher: renew in time, or give up and say so.
+    fn keep(&self) {
+        let clock = self.context.clock.as_ref();
+        let mut renewed = clock.elapsed();
+        let mut pause = REFRESH;
+        while clock.sleep(pause, &self.stop).is_ok() {
+            match self.renew() {
+                Ok(()) => (renewed, pause) = (clock.elapsed(), REFRESH),
+                Err(error) => {
+                    self.context.tell(&Event::Warning { error: &error });
+                    pause = Duration::from_mins(1);
+                    if matches!(error, LockError::Lost) || clock.elapsed().saturating_sub(renewed) > LOST {
+                        self.lost.store(true, Ordering::Release);
+                        return;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Writes the lock anew, then removes the old one; somebody may have taken that away meanwhile.
+    fn renew(&self) -> Result<(), LockError> {
+        let old = *self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        let record = Lock { time: self.context.now(), ..self.record.clone() };
+        let new = self.repository.save(&self.context, &record)?;
+        let old_exists = self.repository.backend.size(old.into());
+        *self.current.lock().unwrap_or_else(PoisonError::into_inner) = new;
+        match old_exists {
+            Ok(_) => Ok(self.repository.backend.remove(old.into())?),
+            Err(error) if error.is_not_found() => Err(LockError::Lost),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+impl Repository {
+    /// Takes a lock, waiting for others as long as the options allow.
+    pub fn lock(
+        &self,
+        context: &Context,
+        kind: LockKind,
+        options: &LockOptions,
+    ) -> Result<LockGuard, LockError> {
+        let start = context.clock.elapsed();
+        let mut pauses = PAUSES.into_iter().chain(std::iter::repeat(60)).map(Duration::from_secs);
+        loop {
+            let error = match self.try_lock(context, kind, options) {
+                Ok(guard) => return Ok(guard),
+                Err(error @ LockError::Locked { .. }) => error,
+                Err(error) => return Err(error),
+            };
+            let left = options.wait.saturating_sub(context.clock.elapsed().saturating_sub(start));
+            if left.is_zero() {
+                return Err(error);
+            }
+            context.tell(&Event::WaitingForLock { error: &error, limit: options.wait });
+            context.clock.sleep(pauses.next().unwrap_or(left).min(left), &context.cancel)?;
+        }
+    }
+
+    fn try_lock(
+        &self,
+        context: &Context,
+        kind: LockKind,
+        options: &LockOptions,
+    ) -> Result<LockGuard, LockError> {
+        let owner = options.owner.clone().unwrap_or_else(LockOwner::this_process);
+        self.find_conflict(context, kind, None)?;
+        let record = Lock {
+            time: context.now(),
+            exclusive: kind == LockKind::Exclusive,
+            hostname: owner.hostname,
+            username: owner.username,
+            pid: owner.pid,
+            uid: owner.uid,
+            gid: owner.gid,
+            ..Lock::default()
+        };
+        let id = self.save(context, &record)?;
+        let settled = context
+            .clock
+            .sleep(SETTLE, &context.cancel)
+            .map_err(LockError::from)
+            .and_then(|()| self.find_conflict(context, kind, Some(id)));
+        if let Err(error) = settled {
+            self.backend.remove(id.into())?;
+            return Err(error);
+        }
+        let shared = Arc::new(HeldShared {
+            repository: self.clone(),
+            context: context.clone(),
+            record,
+            current: Mutex::new(id),
+            lost: AtomicBool::new(false),
+            stop: Cancel::new(),
+        });
+        let refresher = parallel::spawn("lock", {
+            let shared = shared.clone();
+            move || shared.keep()
+        });
+        Ok(LockGuard { held: Some(Held { shared, refresher: Some(refresher) }) })
+    }
+
+    /// Fails if a lock other than `own` forbids one of this kind.
+    fn find_conflict(&self, context: &Context, kind: LockKind, own: Option<LockId>) -> Result<(), LockError> {
+        for listed in self.backend.list(FileKind::Lock)? {
+            let id = LockId::from(listed.id);
+            if Some(id) == own || listed.size == 0 {
+                continue; // an empty lock file is what a crashed program left; everybody ignores it
+            }
+            let Some(lock) = self.load_lock_twice(context, id)? else { continue };
+            if kind == LockKind::Exclusive || lock.lock.exclusive {
+                return Err(LockError::Locked { exclusive: lock.lock.exclusive, holder: Box::new(lock) });
+            }
+        }
+        Ok(())
+    }
+
+    /// Loads a lock; tries once more after a moment. `None` if it is gone.
+    fn load_lock_twice(&self, context: &Context, id: LockId) -> Result<Option<StoredLock>, LockError> {
+        match self.load_lock(context, id) {
+            Err(error) if !error.is_not_found() => {
+                context.clock.sleep(SETTLE, &context.cancel)?;
+                match self.load_lock(context, id) {
+                    Err(source) if !source.is_not_found() => Err(LockError::Unreadable { id, source }),
+                    other => Ok(other.ok()),
+                }
+            }
+            other => Ok(other.ok()),
+        }
+    }
+
+    fn load_lock(&self, context: &Context, id: LockId) -> Result<StoredLock, RecordError> {
+        let lock: Lock = self.load(id)?;
+        let age = age(context.now(), lock.time);
+        Ok(StoredLock { id, lock, age })
+    }
+
+    /// Every lock there is; unreadable ones with the reason.
+    #[expect(clippy::type_complexity, reason = "a list of names, each with what is there")]
+    pub fn locks(
+        &self,
+        context: &Context,
+    ) -> Result<Vec<(LockId, Result<StoredLock, RecordError>)>, BackendError> {
+        let ids = self.list::<Lock>()?;
+        Ok(ids.into_iter().map(|id| (id, self.load_lock(context, id))).collect())
+    }
+
+    /// Removes stale locks and says how many. Unreadable and fresh ones stay.
+    pub fn remove_stale_locks(&self, context: &Context) -> Result<u64, BackendError> {
+        let here = LockOwner::this_process();
+        let mut removed = 0;
+        for (id, lock) in self.locks(context)? {
+            if lock.is_ok_and(|lock| lock.is_stale(&here)) {
+                self.backend.remove(id.into())?;
+                removed += 1;
+            }
+        }
+        Ok(removed)
+    }
+
+    /// Removes every lock, held or not, and says how many. Only safe when nobody works on the repository.
+    pub fn remove_all_locks(&self) -> Result<u64, BackendError> {
+        let ids = self.list::<Lock>()?;
+        for id in &ids {
+            self.backend.remove((*id).into())?;
+        }
+        Ok(ids.len() as u64)
+    }
+}
+
+fn age(now: Time, made: Time) -> Duration {
+    let Timestamp { seconds, .. } = made.instant;
+    if seconds > now.instant.seconds { Duration::ZERO } else { now.instant.since(made.instant) }
+}

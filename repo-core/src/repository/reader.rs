@@ -1,0 +1,183 @@
+//! Blobs out: fetch, open, verify.
+//!
+//! A blob is accepted only when it hashes to its name. When one copy fails and the index knows another, that
+//! one is tried.
+
+use std::fmt;
+use std::ops::Range;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::backend::BackendError;
+use crate::blob::{self, Opener};
+use crate::format::{FormatError, Place, Tree};
+use crate::id::{BlobId, PackId, TreeId};
+use crate::index::Index;
+use crate::pack::join;
+use crate::repository::Repository;
+
+/// Why a blob could not be read.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ReadError {
+    /// No index file lists it.
+    #[error("{blob} is in no index")]
+    Unknown {
+        /// Which blob.
+        blob: BlobId,
+    },
+    /// The stored bytes are not what they should be.
+    #[error("{blob} in pack {pack} is damaged")]
+    Damaged {
+        /// Which blob.
+        blob: BlobId,
+        /// In which pack.
+        pack: PackId,
+        /// What is wrong.
+        source: Box<blob::OpenError>,
+    },
+    /// The storage did not give it.
+    #[error("cannot fetch {blob} from pack {pack}")]
+    Fetch {
+        /// Which blob.
+        blob: BlobId,
+        /// From which pack.
+        pack: PackId,
+        /// Why.
+        source: BackendError,
+    },
+    /// The tree is authentic, but no tree.
+    #[error("{tree} holds no valid tree")]
+    Shape {
+        /// Which tree.
+        tree: TreeId,
+        /// What is wrong.
+        source: FormatError,
+    },
+}
+
+/// Reads blobs of a repository. May be shared between threads.
+pub struct Reader {
+    repository: Repository,
+    index: Arc<Index>,
+    tools: Mutex<Vec<Tools>>,
+}
+
+/// What one thread needs to open blobs; kept for the next one.
+struct Tools {
+    opener: Opener,
+    stored: Vec<u8>,
+    plain: Vec<u8>,
+}
+
+impl Reader {
+    /// A reader over what `index` lists.
+    pub fn new(repository: &Repository, index: Arc<Index>) -> Self {
+        Self { repository: repository.clone(), index, tools: Mutex::default() }
+    }
+
+    /// The repository it reads from.
+    pub fn repository(&self) -> &Repository {
+        &self.repository
+    }
+
+    /// Where it looks blobs up.
+    pub fn index(&self) -> &Arc<Index> {
+        &self.index
+    }
+
+    /// Reads one blob from the first copy that is sound.
+    pub fn blob(&self, blob: &BlobId) -> Result<Vec<u8>, ReadError> {
+        self.with_tools(|tools| self.read_any_copy(tools, blob).map(|()| std::mem::take(&mut tools.plain)))
+    }
+
+    /// Reads and parses one directory.
+    pub fn tree(&self, tree: TreeId) -> Result<Tree, ReadError> {
+        self.with_tools(|tools| {
+            self.read_any_copy(tools, &tree.into())?;
+            Tree::parse(&tools.plain).map_err(|source| ReadError::Shape { tree, source })
+        })
+    }
+
+    /// Reads many blobs of one pack in few requests and hands each to `sink`, in the order they lie.
+    ///
+    /// A blob that cannot be had from this pack is tried from its other copies. The sink may end the reading
+    /// with an error of its own.
+    pub fn pack_blobs<T, E>(
+        &self,
+        pack: PackId,
+        blobs: impl IntoIterator<Item = (BlobId, Place, T)>,
+        mut sink: impl FnMut(T, Result<&[u8], ReadError>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let wanted =
+            blobs.into_iter().map(|(blob, place, mark)| (place.range(), (blob, place, mark))).collect();
+        self.with_tools(|tools| {
+            for read in join(wanted) {
+                let mut stored = std::mem::take(&mut tools.stored);
+                let fetched = self.repository.backend.read(pack.into(), read.range.clone(), &mut stored);
+                for (range, (blob, place, mark)) in read.blobs {
+                    let bytes = fetched.as_ref().ok().and_then(|()| part(&stored, &read.range, &range));
+                    let opened = bytes.is_some_and(|bytes| {
+                        tools.opener.open(&blob, bytes, place.plain_len, &mut tools.plain).is_ok()
+                    });
+                    // Whatever was wrong, the single read finds out precisely and knows the other copies.
+                    let result = if opened { Ok(()) } else { self.read_any_copy(tools, &blob) };
+                    match result {
+                        Ok(()) => sink(mark, Ok(&tools.plain))?,
+                        Err(error) => sink(mark, Err(error))?,
+                    }
+                }
+                tools.stored = stored;
+            }
+            Ok(())
+        })
+    }
+
+    /// Leaves the blob in `tools.plain`.
+    fn read_any_copy(&self, tools: &mut Tools, blob: &BlobId) -> Result<(), ReadError> {
+        let mut first_error = None;
+        for place in self.index.places(blob) {
+            match self.read_copy(tools, blob, &place) {
+                Ok(()) => return Ok(()),
+                Err(error) => first_error = first_error.or(Some(error)),
+            }
+        }
+        Err(first_error.unwrap_or(ReadError::Unknown { blob: *blob }))
+    }
+
+    fn read_copy(&self, tools: &mut Tools, blob: &BlobId, place: &Place) -> Result<(), ReadError> {
+        let pack = place.pack;
+        self.repository
+            .backend
+            .read(pack.into(), place.range(), &mut tools.stored)
+            .map_err(|source| ReadError::Fetch { blob: *blob, pack, source })?;
+        tools
+            .opener
+            .open(blob, &tools.stored, place.plain_len, &mut tools.plain)
+            .map_err(|source| ReadError::Damaged { blob: *blob, pack, source: source.into() })
+    }
+
+    fn with_tools<R>(&self, work: impl FnOnce(&mut Tools) -> R) -> R {
+        let kept = self.tools.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let mut tools = kept.unwrap_or_else(|| Tools {
+            opener: Opener::new(self.repository.key.clone()),
+            stored: Vec::new(),
+            plain: Vec::new(),
+        });
+        let result = work(&mut tools);
+        self.tools.lock().unwrap_or_else(PoisonError::into_inner).push(tools);
+        result
+    }
+}
+
+impl fmt::Debug for Reader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Reader").field("repository", &self.repository).finish_non_exhaustive()
+    }
+}
+
+/// The bytes of `inner` out of `bytes`, which hold `outer`.
+fn part<'a>(bytes: &'a [u8], outer: &Range<u64>, inner: &Range<u64>) -> Option<&'a [u8]> {
+    let start = usize::try_from(inner.start.checked_sub(outer.start)?).ok()?;
+    let end = usize::try_from(inner.end.checked_sub(outer.start)?).ok()?;
+    bytes.get(start..end)
+}

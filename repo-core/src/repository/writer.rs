@@ -1,0 +1,378 @@
+//! Blobs in: look up, seal, collect in packs, upload, and list them in new index files.
+//!
+//! ```text
+//! BlobWriter (one per worker thread)            uploader threads (as many as connections)
+//!   claim → seal into one of two open packs ─full packs→ queue, bounded in bytes → store → new index file
+//! ```
+//!
+//! Nothing waits for the storage but the uploaders, and whoever fills the queue faster than they empty it.
+//! An index file lists only packs that are stored. Memory: two open packs per kind and worker, and a queue of
+//! two packs.
+
+use std::fmt;
+use std::mem;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use crate::backend::BackendError;
+use crate::blob::{SealError, SealPolicy, Sealer};
+use crate::compress::Compression;
+use crate::context::{Cancelled, Context};
+use crate::format::{IndexFile, IndexedPack, PackHeader};
+use crate::id::{BlobId, BlobKind};
+use crate::index::{Index, Pending};
+use crate::pack::{FinishedPack, PackBuilder, PackSize};
+use crate::parallel::{self, Queue};
+use crate::repository::{RecordError, Repository};
+
+/// An index file is stored once it lists so many blobs (format: section 5).
+const INDEX_BLOBS_MAX: usize = 50_000;
+
+/// An index file is stored once it is so old.
+const INDEX_AGE_MAX: Duration = Duration::from_mins(10);
+
+/// Open packs per kind and worker. A blob goes into a random one of them, so that the order of sizes in a
+/// pack says less about the files.
+const OPEN_PACKS: usize = 2;
+
+/// Room in a pack's buffer beyond the target size: one data blob of 8 MiB, and a header.
+const BEYOND_TARGET: usize = 9 << 20;
+
+/// How blobs are stored.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct WriterOptions {
+    /// How hard to compress; repositories of version 1 never do.
+    pub compression: Compression,
+    /// Target size of packs.
+    pub pack_size: PackSize,
+    /// Open every sealed blob again and compare before it is uploaded.
+    pub verify: bool,
+}
+
+impl Default for WriterOptions {
+    fn default() -> Self {
+        Self { compression: Compression::Auto, pack_size: PackSize::default(), verify: true }
+    }
+}
+
+/// Why blobs could not be stored.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum WriteError {
+    /// Sealing failed its own check.
+    #[error(transparent)]
+    Seal(#[from] SealError),
+    /// A pack could not be stored.
+    #[error("cannot store a pack")]
+    Pack(#[source] BackendError),
+    /// An index file could not be stored.
+    #[error("cannot store an index file")]
+    Index(#[source] RecordError),
+    /// The writer stopped because of an error that [`Writer::finish`] returns.
+    #[error("the writer has stopped")]
+    Stopped,
+    /// The run was asked to stop.
+    #[error(transparent)]
+    Cancelled(#[from] Cancelled),
+}
+
+/// What became of a blob.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Saved {
+    /// The repository has it already, or somebody in this run stores it.
+    Known,
+    /// It is new and takes so many bytes, its entry in the pack's header included.
+    New {
+        /// Stored bytes.
+        packed: u64,
+    },
+}
+
+/// Proof that everything handed to a [`Writer`] is durable and listed: packs, then index.
+#[derive(Debug)]
+#[expect(clippy::manual_non_exhaustive, reason = "nobody else in this crate may make one either")]
+pub struct Receipt {
+    /// Packs stored.
+    pub packs: u64,
+    /// Bytes stored in packs.
+    pub pack_bytes: u64,
+    /// Index files stored.
+    pub index_files: u64,
+    _sealed: (),
+}
+
+/// Stores blobs. Make one [`BlobWriter`] per worker thread, [`flush`](BlobWriter::flush) each, then
+/// [`finish`](Self::finish).
+#[derive(Debug)]
+pub struct Writer {
+    shared: Arc<Shared>,
+    uploaders: Vec<JoinHandle<()>>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    repository: Repository,
+    context: Context,
+    options: WriterOptions,
+    index: Arc<Index>,
+    pending: Pending,
+    queue: Queue<FinishedPack>,
+    buffers: Mutex<Vec<Vec<u8>>>,
+    part_filled: Mutex<Vec<(BlobKind, PackBuilder)>>,
+    open_index: Mutex<OpenIndex>,
+    error: Mutex<Option<WriteError>>,
+    packs: AtomicU64,
+    pack_bytes: AtomicU64,
+    index_files: AtomicU64,
+}
+
+/// The index file that is being filled.
+#[derive(Debug, Default)]
+struct OpenIndex {
+    packs: Vec<IndexedPack>,
+    blobs: usize,
+    since: Duration,
+}
+
+impl Writer {
+    /// Starts the uploaders. Blobs that `index` lists are known.
+    pub fn start(
+        context: &Context,
+        repository: &Repository,
+        index: Arc<Index>,
+        options: WriterOptions,
+    ) -> Self {
+        let connections = repository.backend.properties().connections.max(1);
+        let shared = Arc::new(Shared {
+            repository: repository.clone(),
+            context: context.clone(),
+            index,
+            pending: Pending::new(),
+            queue: Queue::new(2 * options.pack_size.bytes() as u64),
+            options,
+            buffers: Mutex::default(),
+            part_filled: Mutex::default(),
+            open_index: Mutex::default(),
+            error: Mutex::default(),
+            packs: AtomicU64::new(0),
+            pack_bytes: AtomicU64::new(0),
+            index_files: AtomicU64::new(0),
+        });
+        let uploaders = (0..connections)
+            .map(|_| {
+                let shared = shared.clone();
+                parallel::spawn("upload", move || shared.upload())
+            })
+            .collect();
+        Self { shared, uploaders }
+    }
+
+    /// What one worker thread needs to hand blobs over.
+    pub fn blob_writer(&self) -> BlobWriter {
+        let options = &self.shared.options;
+        let policy = SealPolicy {
+            version: self.shared.repository.config.version,
+            compression: options.compression,
+            verify: options.verify,
+        };
+        BlobWriter {
+            sealer: Sealer::new(self.shared.repository.key.clone(), policy),
+            open: Default::default(),
+            shared: self.shared.clone(),
+        }
+    }
+
+    /// Whether the repository has a blob or this run stores it.
+    pub fn knows(&self, blob: &BlobId) -> bool {
+        self.shared.knows(blob)
+    }
+
+    /// Stores what is left and waits until packs, then index, are durable.
+    ///
+    /// Every [`BlobWriter`] was flushed before. The first error of the run is returned here.
+    pub fn finish(mut self) -> Result<Receipt, WriteError> {
+        let shared = self.shared.clone();
+        let merged = shared.merge_part_filled();
+        shared.queue.close();
+        for uploader in mem::take(&mut self.uploaders) {
+            parallel::join(uploader);
+        }
+        if let Some(error) = shared.take_error() {
+            return Err(error);
+        }
+        merged?;
+        shared.context.cancel.check()?;
+        let last = mem::take(&mut *lock(&shared.open_index));
+        shared.save_index(last)?;
+        Ok(Receipt {
+            packs: shared.packs.load(Ordering::Relaxed),
+            pack_bytes: shared.pack_bytes.load(Ordering::Relaxed),
+            index_files: shared.index_files.load(Ordering::Relaxed),
+            _sealed: (),
+        })
+    }
+}
+
+impl Drop for Writer {
+    /// Gives up: what is queued is dropped, what is stored stays behind unlisted and harmless.
+    fn drop(&mut self) {
+        self.shared.queue.abandon();
+        for uploader in mem::take(&mut self.uploaders) {
+            // A panic of an uploader was met in `finish`, or nobody waits for the result.
+            drop(uploader.join());
+        }
+    }
+}
+
+impl Shared {
+    fn knows(&self, blob: &BlobId) -> bool {
+        self.index.contains(blob) || self.pending.contains(blob)
+    }
+
+    fn enqueue(&self, pack: FinishedPack) -> Result<(), WriteError> {
+        let bytes = pack.bytes.len() as u64;
+        self.queue.push(pack, bytes).map_err(|_| WriteError::Stopped)
+    }
+
+    /// The story of an uploader: store a pack, then list it, until the queue is closed and empty.
+    fn upload(&self) {
+        while let Some(pack) = self.queue.pop() {
+            if let Err(error) = self.store(pack) {
+                lock(&self.error).get_or_insert(error);
+                self.queue.abandon();
+            }
+        }
+    }
+
+    fn store(&self, pack: FinishedPack) -> Result<(), WriteError> {
+        self.context.cancel.check()?;
+        let FinishedPack { bytes, content } = pack;
+        self.repository.backend.write(content.id.into(), &bytes).map_err(WriteError::Pack)?;
+        self.packs.fetch_add(1, Ordering::Relaxed);
+        self.pack_bytes.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+        lock(&self.buffers).push(bytes);
+        self.list(content).map_or(Ok(()), |full| self.save_index(full))
+    }
+
+    /// Adds a stored pack to the open index file and gives that back once it is full or old.
+    fn list(&self, pack: IndexedPack) -> Option<OpenIndex> {
+        let now = self.context.clock.elapsed();
+        let mut open = lock(&self.open_index);
+        if open.packs.is_empty() {
+            open.since = now;
+        }
+        open.blobs += pack.blobs.len();
+        open.packs.push(pack);
+        let full = open.blobs >= INDEX_BLOBS_MAX || now.saturating_sub(open.since) >= INDEX_AGE_MAX;
+        full.then(|| mem::take(&mut *open))
+    }
+
+    fn save_index(&self, open: OpenIndex) -> Result<(), WriteError> {
+        if open.packs.is_empty() {
+            return Ok(());
+        }
+        let file = IndexFile { packs: open.packs, ..IndexFile::default() };
+        self.repository.save(&self.context, &file).map_err(WriteError::Index)?;
+        self.index_files.fetch_add(1, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Joins part-filled packs of a kind while they stay under the target, and queues them.
+    fn merge_part_filled(&self) -> Result<(), WriteError> {
+        let mut left = mem::take(&mut *lock(&self.part_filled));
+        // Largest first: each takes in as many small ones as fit.
+        left.sort_by_key(|(kind, pack)| (*kind, std::cmp::Reverse(pack.len())));
+        let mut merged: Vec<(BlobKind, PackBuilder)> = Vec::new();
+        for (kind, pack) in left {
+            let room = merged.iter_mut().find(|(other_kind, other)| {
+                *other_kind == kind && other.len() + pack.len() <= self.options.pack_size.bytes()
+            });
+            match room {
+                Some((_, other)) => other.append(&pack),
+                None => merged.push((kind, pack)),
+            }
+        }
+        for (_, pack) in merged {
+            self.enqueue(pack.finish(&self.repository.key, self.context.random.as_ref()))?;
+        }
+        Ok(())
+    }
+
+    fn take_error(&self) -> Option<WriteError> {
+        lock(&self.error).take()
+    }
+}
+
+/// Hands blobs to a [`Writer`]; belongs to one thread.
+pub struct BlobWriter {
+    shared: Arc<Shared>,
+    sealer: Sealer,
+    open: [[Option<PackBuilder>; OPEN_PACKS]; 2],
+}
+
+impl BlobWriter {
+    /// Whether the repository has a blob or this run stores it.
+    pub fn knows(&self, blob: &BlobId) -> bool {
+        self.shared.knows(blob)
+    }
+
+    /// Stores a blob unless it is known. `blob` is the hash of `plain`, made by the caller.
+    pub fn save(&mut self, blob: &BlobId, plain: &[u8]) -> Result<Saved, WriteError> {
+        if self.shared.index.contains(blob) || !self.shared.pending.claim(*blob) {
+            return Ok(Saved::Known);
+        }
+        let random = self.shared.context.random.as_ref();
+        let target = self.shared.options.pack_size.bytes();
+        let slot = &mut self.open[kind_number(blob.kind)][choose(random)];
+        let pack = slot.get_or_insert_with(|| {
+            let kept = lock(&self.shared.buffers).pop();
+            // Allocated once for the run and only touched as far as it is filled: the target, the blob that
+            // goes over it, and the header.
+            PackBuilder::new(kept.unwrap_or_else(|| Vec::with_capacity(target + BEYOND_TARGET)))
+        });
+        let sealed = pack.add(&mut self.sealer, random, blob, plain)?;
+        let packed = u64::from(sealed.len) + u64::from(PackHeader::entry_len(sealed.plain_len));
+        if pack.is_full(target)
+            && let Some(full) = slot.take()
+        {
+            self.shared.enqueue(full.finish(&self.shared.repository.key, random))?;
+        }
+        Ok(Saved::New { packed })
+    }
+
+    /// Gives the part-filled packs to the writer, which merges them with those of the other workers.
+    pub fn flush(self) {
+        let Self { shared, open, sealer: _ } = self;
+        let mut part_filled = lock(&shared.part_filled);
+        for (kind, packs) in [BlobKind::Data, BlobKind::Tree].into_iter().zip(open) {
+            part_filled.extend(packs.into_iter().flatten().map(|pack| (kind, pack)));
+        }
+    }
+}
+
+impl fmt::Debug for BlobWriter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BlobWriter").field("open", &self.open).finish_non_exhaustive()
+    }
+}
+
+fn kind_number(kind: BlobKind) -> usize {
+    match kind {
+        BlobKind::Data => 0,
+        BlobKind::Tree => 1,
+    }
+}
+
+/// A random open pack.
+fn choose(random: &dyn crate::context::Random) -> usize {
+    let mut byte = [0];
+    random.fill(&mut byte);
+    usize::from(byte[0]) % OPEN_PACKS
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

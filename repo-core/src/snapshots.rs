@@ -1,1 +1,317 @@
-//! To be built.
+//! Snapshots as a view: list, select, group, find the parent.
+//!
+//! In: what the user typed and what the repository holds. Out: the snapshots meant. Only [`remove`] changes
+//! anything, and it takes one snapshot at a time.
+
+use std::fmt;
+use std::str::FromStr;
+
+use crate::backend::BackendError;
+use crate::context::{Cancelled, Context, Event};
+use crate::format::Snapshot;
+use crate::id::SnapshotId;
+use crate::parallel;
+use crate::repository::{RecordError, Repository};
+use crate::time::Time;
+
+/// A snapshot with its name.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Stored {
+    /// Its name.
+    pub id: SnapshotId,
+    /// What it says.
+    pub snapshot: Snapshot,
+}
+
+/// Why snapshots could not be listed or selected.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SelectError {
+    /// The storage failed.
+    #[error("cannot list the snapshots")]
+    Backend(#[from] BackendError),
+    /// The snapshot that was asked for cannot be read.
+    #[error("cannot load snapshot {id}")]
+    Record {
+        /// Which one.
+        id: SnapshotId,
+        /// Why.
+        source: RecordError,
+    },
+    /// No snapshot's name begins like that.
+    #[error("no snapshot matches {prefix:?}")]
+    NoMatch {
+        /// What was asked for.
+        prefix: String,
+    },
+    /// More than one snapshot's name begins like that.
+    #[error("{count} snapshots match {prefix:?}")]
+    Ambiguous {
+        /// What was asked for.
+        prefix: String,
+        /// How many match.
+        count: usize,
+    },
+    /// There are not so many snapshots, or none that the filters let through.
+    #[error("no snapshot found for {wanted:?}")]
+    NoLatest {
+        /// What was asked for.
+        wanted: String,
+    },
+    /// The run was asked to stop.
+    #[error(transparent)]
+    Cancelled(#[from] Cancelled),
+}
+
+/// Loads every snapshot, oldest first. Unreadable ones are told as warnings and left out.
+pub fn list(context: &Context, repository: &Repository) -> Result<Vec<Stored>, SelectError> {
+    let (snapshots, unreadable) = list_with_report(context, repository)?;
+    for (_, error) in &unreadable {
+        context.tell(&Event::Warning { error });
+    }
+    Ok(snapshots)
+}
+
+/// Loads every snapshot, oldest first, and says which are unreadable, without telling the observer.
+#[expect(clippy::type_complexity, reason = "two lists, nothing more")]
+pub fn list_with_report(
+    context: &Context,
+    repository: &Repository,
+) -> Result<(Vec<Stored>, Vec<(SnapshotId, RecordError)>), SelectError> {
+    let ids = repository.list::<Snapshot>()?;
+    let (mut snapshots, mut unreadable) = (Vec::with_capacity(ids.len()), Vec::new());
+    parallel::stream(
+        repository.backend().properties().connections.max(parallel::cores()),
+        ids,
+        |id| {
+            context.cancel.check()?;
+            Ok::<_, SelectError>((id, repository.load::<Snapshot>(id)))
+        },
+        |(id, result)| {
+            match result {
+                Ok(snapshot) => snapshots.push(Stored { id, snapshot }),
+                Err(error) if error.is_not_found() => {} // forgotten meanwhile
+                Err(error) if error.is_damage() => unreadable.push((id, error)),
+                Err(source) => return Err(SelectError::Record { id, source }),
+            }
+            Ok(())
+        },
+    )?;
+    snapshots.sort_by_key(|stored| (stored.snapshot.time.instant, stored.id));
+    unreadable.sort_by_key(|(id, _)| *id);
+    Ok((snapshots, unreadable))
+}
+
+/// Removes a snapshot. Its blobs stay until they are pruned.
+pub fn remove(repository: &Repository, id: SnapshotId) -> Result<(), BackendError> {
+    repository.backend().remove(id.into())
+}
+
+/// Which snapshots are meant; an empty list does not restrict.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Filter {
+    /// Any of these hosts.
+    pub hosts: Vec<String>,
+    /// Any of these sets, each with all its tags; the set with one empty tag means "no tags at all".
+    pub tags: Vec<Vec<String>>,
+    /// All of these paths, each exactly as stored.
+    pub paths: Vec<String>,
+}
+
+impl Filter {
+    /// Whether the filter lets everything through.
+    pub fn is_empty(&self) -> bool {
+        self.hosts.is_empty() && self.tags.is_empty() && self.paths.is_empty()
+    }
+
+    /// Whether a snapshot is meant.
+    pub fn matches(&self, snapshot: &Snapshot) -> bool {
+        let has_tags = |set: &Vec<String>| match &set[..] {
+            [tag] if tag.is_empty() => snapshot.tags.is_empty(),
+            tags => tags.iter().all(|tag| snapshot.tags.contains(tag)),
+        };
+        (self.hosts.is_empty() || self.hosts.contains(&snapshot.hostname))
+            && (self.tags.is_empty() || self.tags.iter().any(has_tags))
+            && self.paths.iter().all(|path| snapshot.paths.contains(path))
+    }
+}
+
+/// One snapshot as a user names it: `latest`, `latest~2` (the third newest), or the beginning of its name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Wanted {
+    /// The newest but so many.
+    Latest {
+        /// How many newer ones to pass over.
+        back: usize,
+    },
+    /// The one whose name begins like this.
+    Prefix(String),
+}
+
+impl FromStr for Wanted {
+    type Err = std::convert::Infallible;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let back = match text.strip_prefix("latest") {
+            Some("") => Some(0),
+            Some(rest) => rest.strip_prefix('~').and_then(|count| count.parse().ok()),
+            None => None,
+        };
+        Ok(back.map_or_else(|| Self::Prefix(text.to_owned()), |back| Self::Latest { back }))
+    }
+}
+
+impl fmt::Display for Wanted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Latest { back: 0 } => f.write_str("latest"),
+            Self::Latest { back } => write!(f, "latest~{back}"),
+            Self::Prefix(prefix) => f.write_str(prefix),
+        }
+    }
+}
+
+/// Finds the snapshot a user means. The filter counts for `latest` only.
+pub fn find(
+    context: &Context,
+    repository: &Repository,
+    wanted: &Wanted,
+    filter: &Filter,
+) -> Result<Stored, SelectError> {
+    match wanted {
+        Wanted::Latest { back } => {
+            let matching =
+                list(context, repository)?.into_iter().filter(|stored| filter.matches(&stored.snapshot));
+            let none = || SelectError::NoLatest { wanted: wanted.to_string() };
+            matching.rev().nth(*back).ok_or_else(none)
+        }
+        Wanted::Prefix(prefix) => {
+            let id = match prefix.parse::<SnapshotId>() {
+                Ok(id) => id,
+                Err(_) => resolve(repository, prefix)?,
+            };
+            let snapshot = repository.load(id).map_err(|source| {
+                if source.is_not_found() {
+                    SelectError::NoMatch { prefix: prefix.clone() }
+                } else {
+                    SelectError::Record { id, source }
+                }
+            })?;
+            Ok(Stored { id, snapshot })
+        }
+    }
+}
+
+fn resolve(repository: &Repository, prefix: &str) -> Result<SnapshotId, SelectError> {
+    let mut ids = repository.list::<Snapshot>()?;
+    ids.retain(|id| id.to_string().starts_with(prefix));
+    let prefix = prefix.to_owned();
+    match ids[..] {
+        [id] => Ok(id),
+        [] => Err(SelectError::NoMatch { prefix }),
+        _ => Err(SelectError::Ambiguous { prefix, count: ids.len() }),
+    }
+}
+
+/// What makes snapshots belong together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct GroupBy {
+    /// The same host.
+    pub host: bool,
+    /// The same set of paths.
+    pub paths: bool,
+    /// The same set of tags.
+    pub tags: bool,
+}
+
+impl GroupBy {
+    /// Everything in one group.
+    pub const NOTHING: Self = Self { host: false, paths: false, tags: false };
+}
+
+impl Default for GroupBy {
+    /// By host and paths.
+    fn default() -> Self {
+        Self { host: true, paths: true, tags: false }
+    }
+}
+
+/// A word that is not one of host, paths, tags.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{word:?} is none of host, paths, tags")]
+pub struct GroupByError {
+    /// The word.
+    pub word: String,
+}
+
+impl FromStr for GroupBy {
+    type Err = GroupByError;
+
+    /// Reads `host,paths,tags` or any part of it; singular and plural both do.
+    fn from_str(text: &str) -> Result<Self, GroupByError> {
+        let mut group = Self::NOTHING;
+        for word in text.split(',').map(str::trim).filter(|word| !word.is_empty()) {
+            match word {
+                "host" | "hosts" => group.host = true,
+                "path" | "paths" => group.paths = true,
+                "tag" | "tags" => group.tags = true,
+                word => return Err(GroupByError { word: word.to_owned() }),
+            }
+        }
+        Ok(group)
+    }
+}
+
+/// What the snapshots of a group share; `None` where the grouping does not look.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct GroupKey {
+    /// Their host.
+    pub host: Option<String>,
+    /// Their paths, sorted.
+    pub paths: Option<Vec<String>>,
+    /// Their tags, sorted.
+    pub tags: Option<Vec<String>>,
+}
+
+impl GroupKey {
+    /// The group a snapshot belongs to.
+    pub fn of(snapshot: &Snapshot, by: GroupBy) -> Self {
+        let sorted = |list: &[String]| {
+            let mut list = list.to_vec();
+            list.sort_unstable();
+            list
+        };
+        Self {
+            host: by.host.then(|| snapshot.hostname.clone()),
+            paths: by.paths.then(|| sorted(&snapshot.paths)),
+            tags: by.tags.then(|| sorted(&snapshot.tags)),
+        }
+    }
+}
+
+/// Sorts snapshots into groups, the groups by key, inside a group in the order given.
+pub fn group(snapshots: Vec<Stored>, by: GroupBy) -> Vec<(GroupKey, Vec<Stored>)> {
+    let mut groups = std::collections::BTreeMap::<GroupKey, Vec<Stored>>::new();
+    for stored in snapshots {
+        groups.entry(GroupKey::of(&stored.snapshot, by)).or_default().push(stored);
+    }
+    groups.into_iter().collect()
+}
+
+/// The snapshot a new backup is compared with: the newest one not newer than `time`, of the same host and of
+/// at least the same paths and tags, as far as the grouping looks.
+pub fn find_parent<'a>(
+    snapshots: &'a [Stored],
+    new: &Snapshot,
+    by: GroupBy,
+    time: Time,
+) -> Option<&'a Stored> {
+    let covers = |theirs: &[String], ours: &[String]| ours.iter().all(|one| theirs.contains(one));
+    snapshots
+        .iter()
+        .filter(|stored| stored.snapshot.time.instant <= time.instant)
+        .filter(|stored| !by.host || stored.snapshot.hostname == new.hostname)
+        .filter(|stored| !by.paths || covers(&stored.snapshot.paths, &new.paths))
+        .filter(|stored| !by.tags || covers(&stored.snapshot.tags, &new.tags))
+        .max_by_key(|stored| (stored.snapshot.time.instant, stored.id))
+}

@@ -1,0 +1,138 @@
+//! The entries below a tree, each directory before its content.
+
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::vec;
+
+use crate::format::{Node, NodeKind, limits};
+use crate::id::TreeId;
+use crate::repository::{ReadError, Reader};
+
+/// One entry of a stored tree.
+#[derive(Debug, Clone)]
+pub struct Entry {
+    /// Where it lies, from the root the walk began at. The last component is the entry's name as stored,
+    /// which may be hostile: see [`Node::checked_name`].
+    pub path: PathBuf,
+    /// What is stored.
+    pub node: Node,
+    /// The tree that lists it.
+    pub tree: TreeId,
+}
+
+/// A directory that could not be entered.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum WalkError {
+    /// Its tree cannot be read.
+    #[error("cannot read directory {}", path.display())]
+    Read {
+        /// Which directory.
+        path: PathBuf,
+        /// Its tree.
+        tree: TreeId,
+        /// Why.
+        source: Box<ReadError>,
+    },
+    /// Its entry names no tree.
+    #[error("directory {} has no tree", path.display())]
+    NoTree {
+        /// Which directory.
+        path: PathBuf,
+    },
+    /// It lies too deep.
+    #[error("directory {} lies deeper than {} levels", path.display(), limits::TREE_DEPTH_MAX)]
+    TooDeep {
+        /// Which directory.
+        path: PathBuf,
+    },
+}
+
+impl WalkError {
+    /// The directory.
+    pub fn path(&self) -> &Path {
+        match self {
+            Self::Read { path, .. } | Self::NoTree { path } | Self::TooDeep { path } => path,
+        }
+    }
+}
+
+/// Streams the entries below a tree in stored order, each directory right before its content.
+///
+/// A directory that cannot be read gives an error in its place, and the walk goes on behind it.
+#[derive(Debug)]
+pub struct Walk<'a> {
+    reader: &'a Reader,
+    levels: Vec<Level>,
+    /// The directory to enter next.
+    pending: Option<(PathBuf, Option<TreeId>)>,
+}
+
+#[derive(Debug)]
+struct Level {
+    path: PathBuf,
+    tree: TreeId,
+    nodes: vec::IntoIter<Node>,
+}
+
+impl<'a> Walk<'a> {
+    /// A walk over everything below `root`; paths begin with `base`, usually `/`.
+    pub fn new(reader: &'a Reader, root: TreeId, base: impl Into<PathBuf>) -> Self {
+        Self { reader, levels: Vec::new(), pending: Some((base.into(), Some(root))) }
+    }
+
+    /// Does not enter the directory that was just given.
+    pub fn skip_dir(&mut self) {
+        self.pending = None;
+    }
+
+    fn enter(&mut self, path: PathBuf, tree: Option<TreeId>) -> Result<(), WalkError> {
+        if self.levels.len() >= limits::TREE_DEPTH_MAX {
+            return Err(WalkError::TooDeep { path });
+        }
+        let Some(tree) = tree else { return Err(WalkError::NoTree { path }) };
+        match self.reader.tree(tree) {
+            Ok(content) => {
+                self.levels.push(Level { path, tree, nodes: content.nodes.into_iter() });
+                Ok(())
+            }
+            Err(source) => Err(WalkError::Read { path, tree, source: source.into() }),
+        }
+    }
+}
+
+impl Iterator for Walk<'_> {
+    type Item = Result<Entry, WalkError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if let Some((path, tree)) = self.pending.take()
+            && let Err(error) = self.enter(path, tree)
+        {
+            return Some(Err(error));
+        }
+        loop {
+            let level = self.levels.last_mut()?;
+            let Some(node) = level.nodes.next() else {
+                self.levels.pop();
+                continue;
+            };
+            let mut path = level.path.clone();
+            push_name(&mut path, &node.name);
+            if node.kind == NodeKind::Dir {
+                self.pending = Some((path.clone(), node.subtree));
+            }
+            return Some(Ok(Entry { path, node, tree: level.tree }));
+        }
+    }
+}
+
+/// Appends a stored name as it is: unlike `PathBuf::push`, a name that begins with `/` replaces nothing.
+fn push_name(path: &mut PathBuf, name: &[u8]) {
+    let mut bytes = std::mem::take(path).into_os_string().into_encoded_bytes();
+    if bytes.last() != Some(&b'/') {
+        bytes.push(b'/');
+    }
+    bytes.extend_from_slice(name);
+    *path = PathBuf::from(OsStr::from_bytes(&bytes));
+}

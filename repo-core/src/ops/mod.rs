@@ -1,1 +1,3 @@
 //! Verbs: one folder or file per operation. Operations never use each other.
+
+pub mod archive; // files → a snapshot

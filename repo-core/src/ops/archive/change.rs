@@ -1,0 +1,186 @@
+//! What was there before: the parent snapshot, and when a file counts as unchanged.
+
+use std::path::Path;
+use std::time::Duration;
+
+use crate::context::{Change, Context, Event};
+use crate::format::{Node, NodeKind, Snapshot};
+use crate::fs::metadata::EntryMeta;
+use crate::id::{BlobId, SnapshotId, TreeId};
+use crate::ops::archive::options::Origin;
+use crate::ops::archive::report::ParentUnreadable;
+use crate::repository::{Reader, Repository};
+use crate::snapshots::{self, Filter, GroupBy, SelectError, Stored, Wanted};
+use crate::time::{Time, Timestamp, Zone};
+
+/// Clocks of file systems advance in steps: a change right after a file was read may bear the time before.
+const GRAIN: Duration = Duration::from_millis(10);
+/// The step of file systems that keep whole seconds only (FAT: two).
+const COARSE_GRAIN: Duration = Duration::from_secs(2);
+
+/// Which snapshot to compare with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ParentChoice {
+    /// The newest one that belongs to the same group and covers all targets, if any.
+    Newest(GroupBy),
+    /// This one.
+    This(Wanted),
+    /// None: every file is read.
+    None,
+}
+
+impl Default for ParentChoice {
+    fn default() -> Self {
+        Self::Newest(GroupBy::default())
+    }
+}
+
+/// When a file counts as unchanged: type, size and time of its last change always count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct ChangeDetection {
+    /// The time of the last metadata change does not count.
+    pub ignore_ctime: bool,
+    /// Neither the inode number nor the time of the last metadata change count.
+    pub ignore_inode: bool,
+}
+
+/// Finds the parent. Not finding one is an error only if one was named.
+pub(super) fn choose_parent(
+    context: &Context,
+    repository: &Repository,
+    new: &Snapshot,
+    choice: &ParentChoice,
+) -> Result<Option<Stored>, SelectError> {
+    match choice {
+        ParentChoice::None => Ok(None),
+        ParentChoice::This(wanted) => {
+            snapshots::find(context, repository, wanted, &Filter::default()).map(Some)
+        }
+        ParentChoice::Newest(by) => {
+            let all = snapshots::list(context, repository)?;
+            Ok(snapshots::find_parent(&all, new, *by, new.time).cloned())
+        }
+    }
+}
+
+/// The parent snapshot and its trees.
+#[derive(Debug)]
+pub(super) struct Parent {
+    stored: Stored,
+    reader: Reader,
+    context: Context,
+    /// Files changed after this may have changed again after the parent read them.
+    safe_before: Timestamp,
+    /// Whether the same user made it on the same host, so that it saw the same attributes as we do.
+    same_view: bool,
+}
+
+impl Parent {
+    pub(super) fn new(context: &Context, reader: Reader, stored: Stored, origin: &Origin) -> Self {
+        let Snapshot { summary, time, hostname, username, uid, .. } = &stored.snapshot;
+        let start = summary.as_ref().map_or(*time, |summary| summary.backup_start);
+        let same_view = *hostname == origin.hostname && *username == origin.username && *uid == origin.uid;
+        Self { reader, context: context.clone(), safe_before: start.instant, same_view, stored }
+    }
+
+    pub(super) fn id(&self) -> SnapshotId {
+        self.stored.id
+    }
+
+    pub(super) fn tree(&self) -> TreeId {
+        self.stored.snapshot.tree
+    }
+
+    /// The entries of one of its directories; nothing, and a warning, if they cannot be read.
+    pub(super) fn dir(&self, tree: TreeId, path: &Path) -> ParentDir {
+        match self.reader.tree(tree) {
+            Ok(tree) => ParentDir::new(tree.nodes),
+            Err(source) => {
+                let error = ParentUnreadable { path: path.to_owned(), source };
+                self.context.tell(&Event::Warning { error: &error });
+                ParentDir::default()
+            }
+        }
+    }
+
+    /// Whether a file's content is what the parent has, so that it need not be read.
+    pub(super) fn has_content_of(
+        &self,
+        meta: &EntryMeta,
+        node: &Node,
+        zone: &Zone,
+        change: ChangeDetection,
+    ) -> bool {
+        let same_time =
+            |time: Timestamp, recorded: Time| zone.at(time).clamp_year().instant == recorded.instant;
+        let ignore_ctime = change.ignore_ctime || change.ignore_inode;
+        node.kind == NodeKind::File
+            && node.content.is_some()
+            && node.size == meta.size
+            && same_time(meta.mtime, node.mtime)
+            && (ignore_ctime || same_time(meta.ctime, node.ctime))
+            && (change.ignore_inode || node.inode == meta.inode)
+            && !self.is_racy(meta)
+    }
+
+    /// Whether the entry may have changed within the clock's grain after the parent read it.
+    fn is_racy(&self, meta: &EntryMeta) -> bool {
+        let whole_seconds = meta.mtime.nanos == 0 && meta.ctime.nanos == 0;
+        let grain = if whole_seconds { COARSE_GRAIN } else { GRAIN };
+        meta.ctime.max(meta.mtime).saturating_add(grain) >= self.safe_before
+    }
+
+    /// Whether an entry's extended attributes are surely those that the parent recorded.
+    pub(super) fn has_xattrs_of(&self, meta: &EntryMeta, node: &Node, zone: &Zone) -> bool {
+        self.same_view
+            && node.inode == meta.inode
+            && node.device_id == meta.device
+            && zone.at(meta.ctime).clamp_year().instant == node.ctime.instant
+            && !self.is_racy(meta)
+    }
+
+    /// A blob of a file's recorded content that the repository has lost.
+    pub(super) fn lost_blob(&self, node: &Node) -> Option<BlobId> {
+        let content = node.content.as_deref().unwrap_or_default();
+        content.iter().map(|id| BlobId::from(*id)).find(|blob| !self.reader.index().contains(blob))
+    }
+}
+
+/// One directory of the parent.
+#[derive(Debug, Default)]
+pub(super) struct ParentDir {
+    /// Sorted by name.
+    nodes: Vec<Node>,
+}
+
+impl ParentDir {
+    fn new(mut nodes: Vec<Node>) -> Self {
+        // Sorted already, but for what some old versions wrote.
+        if !nodes.is_sorted_by(|a, b| a.name <= b.name) {
+            nodes.sort_by(|a, b| a.name.cmp(&b.name));
+        }
+        Self { nodes }
+    }
+
+    /// Takes an entry out; each is asked for once.
+    pub(super) fn take(&mut self, name: &[u8]) -> Option<Node> {
+        let at = self.nodes.binary_search_by(|node| node.name.as_slice().cmp(name)).ok()?;
+        // The name stays behind, so that the order holds for the next search.
+        let node = &mut self.nodes[at];
+        let taken = Node { name: node.name.clone(), ..std::mem::replace(node, empty(node.name.clone())) };
+        Some(taken)
+    }
+}
+
+fn empty(name: Vec<u8>) -> Node {
+    Node::new(name, NodeKind::Irregular)
+}
+
+/// How an entry compares with the parent's.
+pub(super) fn compare(new: &Node, old: Option<&Node>) -> Change {
+    match old {
+        None => Change::New,
+        Some(old) if new.is_same(old) => Change::Unchanged,
+        Some(_) => Change::Changed,
+    }
+}

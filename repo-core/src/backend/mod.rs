@@ -7,9 +7,13 @@ mod error; // why a call failed, and whether trying again can help
 pub mod layout; // names ⇄ paths
 mod memory; // the strictest backend, for tests and examples
 mod record; // a wrapper that counts
+mod dry_run; // a wrapper that changes nothing
+mod fault; // a wrapper that fails as planned
 pub mod conformance; // proves that a backend keeps its promises
 
+pub use dry_run::{Dropped, DryRunBackend};
 pub use error::{BackendError, ErrorKind, Operation};
+pub use fault::{Fault, FaultBackend, Injected, Rule};
 pub use memory::{MemoryBackend, Refused};
 pub use record::{Call, Count, Counters, RecordBackend};
 

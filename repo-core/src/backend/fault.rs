@@ -1,0 +1,434 @@
+//! A backend around a backend that fails as planned: the storage's bad days, repeated exactly.
+//!
+//! In: calls and a list of [`Rule`]s. Out: the calls of the backend inside, or the planned failure. Every call
+//! has a number, and what happened to it is kept in a log; without threads the same program meets the same
+//! faults in every run. For the test of all crash points: count the calls of a clean run with
+//! [`FaultBackend::calls`], then freeze at each of them, drop everything, and go on with the backend inside.
+
+use std::fmt;
+use std::ops::Range;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::backend::{Backend, BackendError, ErrorKind, Listed, MemoryBackend, Operation, Properties};
+use crate::id::{FileId, FileKind};
+
+/// What goes wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Fault {
+    /// The call fails and nothing was done.
+    FailBefore(ErrorKind),
+    /// The call is done, and yet reported as failed: the answer got lost.
+    FailAfter(ErrorKind),
+    /// The machine stops: this call and all later ones fail, and none of them is done.
+    FreezeBefore,
+    /// The machine stops as soon as this call is done: it and all later ones fail.
+    FreezeAfter,
+    /// A write leaves this many bytes under the final name and fails with [`ErrorKind::Transient`], as storage
+    /// without whole-file writes does when the connection breaks. Breaks the promise of [`Backend::write`],
+    /// therefore only over a [`MemoryBackend`].
+    Tear(usize),
+    /// The same, and the machine stops.
+    TearAndFreeze(usize),
+    /// A successful read gets one bit flipped: this one, counted from the first byte read, modulo their number.
+    FlipBit(u64),
+    /// The file is read as if it were cut to this many bytes.
+    CutTo(u64),
+}
+
+/// Which calls go wrong, and how. The first rule that fits a call decides.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rule {
+    fault: Fault,
+    which: Which,
+    operation: Option<Operation>,
+    kind: Option<FileKind>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Which {
+    Every,
+    Nth(u64),
+    From(u64),
+}
+
+impl Rule {
+    /// Every call.
+    pub fn every(fault: Fault) -> Self {
+        Self { fault, which: Which::Every, operation: None, kind: None }
+    }
+
+    /// The `n`th call only, counted from 1 among the calls that the rest of the rule fits.
+    pub fn nth(n: u64, fault: Fault) -> Self {
+        Self { which: Which::Nth(n), ..Self::every(fault) }
+    }
+
+    /// The `n`th call and all after it, counted in the same way.
+    pub fn from(n: u64, fault: Fault) -> Self {
+        Self { which: Which::From(n), ..Self::every(fault) }
+    }
+
+    /// Only calls of this operation.
+    pub fn on(self, operation: Operation) -> Self {
+        Self { operation: Some(operation), ..self }
+    }
+
+    /// Only calls about this kind of files.
+    pub fn of(self, kind: FileKind) -> Self {
+        Self { kind: Some(kind), ..self }
+    }
+
+    fn concerns(&self, call: &Subject) -> bool {
+        self.operation.is_none_or(|operation| operation == call.operation)
+            && self.kind.is_none_or(|kind| Some(kind) == call.kind)
+    }
+}
+
+/// The cause of every failure that was made here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Injected {
+    /// A rule wanted this call to fail.
+    #[error("call {number} fails as planned")]
+    Planned {
+        /// The number of the call.
+        number: u64,
+    },
+    /// The machine had stopped.
+    #[error("the machine stopped at call {at}")]
+    Frozen {
+        /// The number of the call it stopped at.
+        at: u64,
+    },
+}
+
+/// Fails as planned, otherwise passes everything on.
+#[derive(Debug)]
+pub struct FaultBackend {
+    inner: Arc<dyn Backend>,
+    /// The same backend once more, where files can be torn.
+    memory: Option<Arc<MemoryBackend>>,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    rules: Vec<(Rule, u64)>,
+    calls: u64,
+    frozen_at: Option<u64>,
+    log: Vec<String>,
+}
+
+/// What a call is about.
+#[derive(Clone, Copy)]
+struct Subject {
+    operation: Operation,
+    kind: Option<FileKind>,
+    file: Option<FileId>,
+}
+
+/// A call that was let in, and what is to go wrong with it.
+struct Entered {
+    number: u64,
+    fault: Option<Fault>,
+}
+
+impl FaultBackend {
+    /// Over any backend.
+    ///
+    /// # Panics
+    /// If a rule tears files: that takes [`over_memory`](Self::over_memory).
+    pub fn new(inner: Arc<dyn Backend>, rules: impl IntoIterator<Item = Rule>) -> Self {
+        let rules: Vec<_> = rules.into_iter().map(|rule| (rule, 0)).collect();
+        let tears =
+            rules.iter().any(|(rule, _)| matches!(rule.fault, Fault::Tear(_) | Fault::TearAndFreeze(_)));
+        assert!(!tears, "only the memory backend can hold torn files");
+        let state = State { rules, calls: 0, frozen_at: None, log: Vec::new() };
+        Self { inner, memory: None, state: Mutex::new(state) }
+    }
+
+    /// Over the memory backend, where files may also be torn.
+    pub fn over_memory(memory: Arc<MemoryBackend>, rules: impl IntoIterator<Item = Rule>) -> Self {
+        let rules = rules.into_iter().map(|rule| (rule, 0)).collect();
+        let state = State { rules, calls: 0, frozen_at: None, log: Vec::new() };
+        Self { inner: Arc::clone(&memory) as _, memory: Some(memory), state: Mutex::new(state) }
+    }
+
+    /// How many calls there were.
+    pub fn calls(&self) -> u64 {
+        self.lock().calls
+    }
+
+    /// Whether the machine has stopped.
+    pub fn is_frozen(&self) -> bool {
+        self.lock().frozen_at.is_some()
+    }
+
+    /// One line per call in the order they began, with what went wrong: print it when a test fails.
+    pub fn log(&self) -> Vec<String> {
+        self.lock().log.clone()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Numbers the call, writes it down, and fails if it is not to be done at all.
+    fn enter(&self, call: Subject) -> Result<Entered, BackendError> {
+        let mut state = self.lock();
+        state.calls += 1;
+        let number = state.calls;
+        let mut fault = None;
+        for (rule, seen) in state.rules.iter_mut().filter(|(rule, _)| rule.concerns(&call)) {
+            *seen += 1;
+            let fits = match rule.which {
+                Which::Every => true,
+                Which::Nth(n) => *seen == n,
+                Which::From(n) => *seen >= n,
+            };
+            if fits && fault.is_none() {
+                fault = Some(rule.fault);
+            }
+        }
+        let fate = match (state.frozen_at, fault) {
+            (Some(_), _) => "frozen".to_owned(),
+            (None, None) => "passed on".to_owned(),
+            (None, Some(fault)) => format!("{fault:?}"),
+        };
+        state.log.push(format!("{number} {call}: {fate}"));
+        if state.frozen_at.is_none() && fault == Some(Fault::FreezeBefore) {
+            state.frozen_at = Some(number);
+        }
+        if let Some(at) = state.frozen_at {
+            return Err(call.error(ErrorKind::Other, Injected::Frozen { at }));
+        }
+        match fault {
+            Some(Fault::FailBefore(kind)) => Err(call.error(kind, Injected::Planned { number })),
+            fault => Ok(Entered { number, fault }),
+        }
+    }
+
+    /// Turns the result of a call that was done into what the caller sees.
+    fn leave<T>(
+        &self,
+        call: Subject,
+        entered: &Entered,
+        result: Result<T, BackendError>,
+    ) -> Result<T, BackendError> {
+        let number = entered.number;
+        match entered.fault {
+            Some(Fault::FailAfter(kind)) => {
+                result.and_then(|_| Err(call.error(kind, Injected::Planned { number })))
+            }
+            Some(Fault::Tear(_)) => Err(call.error(ErrorKind::Transient, Injected::Planned { number })),
+            Some(Fault::FreezeAfter | Fault::TearAndFreeze(_)) => {
+                let at = *self.lock().frozen_at.get_or_insert(number);
+                Err(call.error(ErrorKind::Other, Injected::Frozen { at }))
+            }
+            _ => result,
+        }
+    }
+
+    fn through<T>(
+        &self,
+        call: Subject,
+        inside: impl FnOnce() -> Result<T, BackendError>,
+    ) -> Result<T, BackendError> {
+        let entered = self.enter(call)?;
+        self.leave(call, &entered, inside())
+    }
+
+    fn read_through(
+        &self,
+        file: FileId,
+        range: Option<&Range<u64>>,
+        buffer: &mut Vec<u8>,
+        inside: impl FnOnce(&mut Vec<u8>) -> Result<(), BackendError>,
+    ) -> Result<(), BackendError> {
+        let call = Subject::file(Operation::Read, file);
+        buffer.clear();
+        let entered = self.enter(call)?;
+        let number = entered.number;
+        let mut result = inside(buffer);
+        match (entered.fault, range) {
+            (Some(Fault::CutTo(len)), Some(range)) if result.is_ok() && range.end > len => {
+                buffer.clear();
+                result = Err(call.error(ErrorKind::TooShort, Injected::Planned { number }));
+            }
+            (Some(Fault::CutTo(len)), None) => buffer.truncate(usize::try_from(len).unwrap_or(usize::MAX)),
+            (Some(Fault::FlipBit(bit)), _) => flip(buffer, bit),
+            _ => {}
+        }
+        self.leave(call, &entered, result)
+    }
+}
+
+fn flip(bytes: &mut [u8], bit: u64) {
+    let at = (bit / 8).checked_rem(bytes.len() as u64).and_then(|at| usize::try_from(at).ok());
+    if let Some(byte) = at.and_then(|at| bytes.get_mut(at)) {
+        *byte ^= 1 << (bit % 8);
+    }
+}
+
+impl Subject {
+    fn file(operation: Operation, file: FileId) -> Self {
+        Self { operation, kind: Some(file.kind), file: Some(file) }
+    }
+
+    fn error(&self, kind: ErrorKind, cause: Injected) -> BackendError {
+        let error = match (self.file, self.kind) {
+            (Some(file), _) => BackendError::file(kind, self.operation, file),
+            (None, Some(folder)) => BackendError::folder(kind, self.operation, folder),
+            (None, None) => BackendError::repository(kind, self.operation),
+        };
+        error.because(cause)
+    }
+}
+
+impl fmt::Display for Subject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.operation)?;
+        match (self.file, self.kind) {
+            (Some(file), _) => write!(f, " {file}"),
+            (None, Some(kind)) => write!(f, " {}", kind.folder()),
+            (None, None) => Ok(()),
+        }
+    }
+}
+
+#[deny(clippy::missing_trait_methods)]
+impl Backend for FaultBackend {
+    fn properties(&self) -> Properties {
+        self.inner.properties()
+    }
+
+    fn create(&self) -> Result<(), BackendError> {
+        let call = Subject { operation: Operation::Create, kind: None, file: None };
+        self.through(call, || self.inner.create())
+    }
+
+    fn write(&self, file: FileId, content: &[u8]) -> Result<(), BackendError> {
+        let call = Subject::file(Operation::Write, file);
+        let entered = self.enter(call)?;
+        let written = match (entered.fault, &self.memory) {
+            (Some(Fault::Tear(keep) | Fault::TearAndFreeze(keep)), Some(memory)) => {
+                memory.insert(file, content.get(..keep).unwrap_or(content));
+                Ok(())
+            }
+            _ => self.inner.write(file, content),
+        };
+        self.leave(call, &entered, written)
+    }
+
+    fn read(&self, file: FileId, range: Range<u64>, buffer: &mut Vec<u8>) -> Result<(), BackendError> {
+        self.read_through(file, Some(&range.clone()), buffer, |buffer| self.inner.read(file, range, buffer))
+    }
+
+    fn read_all(&self, file: FileId, limit: u64, buffer: &mut Vec<u8>) -> Result<(), BackendError> {
+        self.read_through(file, None, buffer, |buffer| self.inner.read_all(file, limit, buffer))
+    }
+
+    fn size(&self, file: FileId) -> Result<u64, BackendError> {
+        self.through(Subject::file(Operation::Size, file), || self.inner.size(file))
+    }
+
+    fn list(&self, kind: FileKind) -> Result<Vec<Listed>, BackendError> {
+        let call = Subject { operation: Operation::List, kind: Some(kind), file: None };
+        self.through(call, || self.inner.list(kind))
+    }
+
+    fn remove(&self, file: FileId) -> Result<(), BackendError> {
+        self.through(Subject::file(Operation::Remove, file), || self.inner.remove(file))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backend::conformance::{self, Scale, Subject};
+    use crate::id::{Id, PackId};
+
+    /// A repository with a config of four bytes, and the plan over it.
+    fn faulty(rules: impl IntoIterator<Item = Rule>) -> (Arc<MemoryBackend>, FaultBackend) {
+        let memory = Arc::new(MemoryBackend::with_files([(FileId::CONFIG, b"four".to_vec())]));
+        (Arc::clone(&memory), FaultBackend::over_memory(memory, rules))
+    }
+
+    fn read(backend: &dyn Backend) -> Result<Vec<u8>, ErrorKind> {
+        let mut buffer = Vec::new();
+        backend.read_all(FileId::CONFIG, 100, &mut buffer).map_err(|error| error.kind())?;
+        Ok(buffer)
+    }
+
+    #[test]
+    fn without_rules_every_promise_is_kept() {
+        let make = || Subject::new(Arc::new(FaultBackend::new(Arc::new(MemoryBackend::new()), [])));
+        conformance::check(make, Scale::Quick);
+    }
+
+    #[test]
+    fn only_the_calls_that_fit_the_rule_fail() {
+        let rule = Rule::nth(2, Fault::FailBefore(ErrorKind::Full)).on(Operation::Write).of(FileKind::Config);
+        let (memory, backend) = faulty([rule]);
+        backend.write(FileId::CONFIG, b"one").unwrap();
+        assert_eq!(read(&backend).unwrap(), b"one");
+        assert_eq!(backend.write(FileId::CONFIG, b"two").unwrap_err().kind(), ErrorKind::Full);
+        assert_eq!(memory.files()[&FileId::CONFIG], b"one");
+        backend.write(FileId::CONFIG, b"three").unwrap();
+        assert_eq!(backend.calls(), 4);
+        let log = backend.log();
+        assert_eq!(log[0], "1 write config: passed on");
+        assert_eq!(log[2], "3 write config: FailBefore(Full)");
+    }
+
+    #[test]
+    fn a_lost_answer_fails_although_the_call_was_done() {
+        let (memory, backend) = faulty([Rule::every(Fault::FailAfter(ErrorKind::Transient))]);
+        assert_eq!(backend.write(FileId::CONFIG, b"new").unwrap_err().kind(), ErrorKind::Transient);
+        assert_eq!(memory.files()[&FileId::CONFIG], b"new");
+        backend.remove(FileId::CONFIG).unwrap_err();
+        assert!(memory.files().is_empty());
+    }
+
+    #[test]
+    fn after_a_freeze_nothing_is_done_any_more() {
+        for (fault, expected) in
+            [(Fault::FreezeBefore, b"four".to_vec()), (Fault::FreezeAfter, b"new".to_vec())]
+        {
+            let (memory, backend) = faulty([Rule::from(2, fault)]);
+            read(&backend).unwrap();
+            backend.write(FileId::CONFIG, b"new").unwrap_err();
+            assert!(backend.is_frozen());
+            backend.remove(FileId::CONFIG).unwrap_err();
+            assert_eq!(read(&backend), Err(ErrorKind::Other));
+            assert_eq!(memory.files()[&FileId::CONFIG], expected);
+            assert_eq!(backend.log()[3], "4 read config: frozen");
+        }
+    }
+
+    #[test]
+    fn a_torn_write_leaves_its_beginning() {
+        for (fault, frozen) in [(Fault::Tear(2), false), (Fault::TearAndFreeze(2), true)] {
+            let (memory, backend) = faulty([Rule::every(fault).on(Operation::Write)]);
+            let pack: FileId = PackId(Id::new([1; 32])).into();
+            backend.write(pack, b"whole").unwrap_err();
+            assert_eq!(memory.files()[&pack], b"wh");
+            assert_eq!(backend.is_frozen(), frozen);
+        }
+    }
+
+    #[test]
+    fn reads_are_damaged_as_planned() {
+        let mut buffer = Vec::new();
+        let (_, backend) = faulty([Rule::every(Fault::FlipBit(9))]);
+        assert_eq!(read(&backend).unwrap(), b"fmur");
+        backend.read(FileId::CONFIG, 3..4, &mut buffer).unwrap();
+        assert_eq!(buffer, b"p");
+        let (_, backend) = faulty([Rule::every(Fault::CutTo(3))]);
+        assert_eq!(read(&backend).unwrap(), b"fou");
+        backend.read(FileId::CONFIG, 1..3, &mut buffer).unwrap();
+        assert_eq!(buffer, b"ou");
+        let error = backend.read(FileId::CONFIG, 1..4, &mut buffer).unwrap_err();
+        assert_eq!((error.kind(), buffer.len()), (ErrorKind::TooShort, 0));
+    }
+}

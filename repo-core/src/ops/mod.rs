@@ -1,3 +1,4 @@
 //! Verbs: one folder or file per operation. Operations never use each other.
 
 pub mod archive; // files → a snapshot
+pub mod check; // is everything there, and what it should be

@@ -4,11 +4,12 @@
 //! this order whenever one is read.
 
 use crate::backend::{BackendError, ErrorKind};
-use crate::blob::{self, open_record, seal_record};
+use crate::blob::{self, RecordForm, open_record, seal_record};
 use crate::context::Context;
 use crate::format::{FormatError, IndexFile, Lock, Snapshot, limits};
 use crate::hash::sha256;
-use crate::id::{FileId, FileKind, Id, IndexId, LockId, SnapshotId};
+use crate::id::{BlobId, BlobKind, FileId, FileKind, Id, IndexId, LockId, SnapshotId};
+use crate::index::Index;
 use crate::repository::Repository;
 
 /// Why a record could not be read or stored.
@@ -124,12 +125,23 @@ impl Repository {
 
     /// Reads and verifies one record, and gives its plain text.
     pub fn load_json<R: Record>(&self, id: R::Id) -> Result<Vec<u8>, RecordError> {
+        self.load_text::<R>(id).map(|(json, _)| json)
+    }
+
+    /// Whether a record's text is at the same time the content of a file that was backed up.
+    pub fn is_pasted<R: Record>(&self, id: R::Id, index: &Index) -> Result<bool, RecordError> {
+        let (json, form) = self.load_text::<R>(id)?;
+        let blob = BlobId { kind: BlobKind::Data, id: sha256(&json) };
+        Ok(form == RecordForm::Plain && index.contains(&blob))
+    }
+
+    fn load_text<R: Record>(&self, id: R::Id) -> Result<(Vec<u8>, RecordForm), RecordError> {
         let file = id.into();
         let stored = self.load_stored(file, limits::stored_bytes_max(R::KIND))?;
         let mut json = Vec::new();
-        open_record(&self.key, &stored, inflated_max(R::KIND), &mut json)
+        let form = open_record(&self.key, &stored, inflated_max(R::KIND), &mut json)
             .map_err(|source| RecordError::Sealed { file, source })?;
-        Ok(json)
+        Ok((json, form))
     }
 
     /// Seals and stores one record; durable under the returned name afterwards.

@@ -159,7 +159,8 @@ impl Reader {
     fn with_tools<R>(&self, work: impl FnOnce(&mut Tools) -> R) -> R {
         let kept = self.tools.lock().unwrap_or_else(PoisonError::into_inner).pop();
         let mut tools = kept.unwrap_or_else(|| Tools {
-            opener: Opener::new(self.repository.key.clone()),
+            opener: Opener::new(self.repository.key.clone())
+                .with_data_len_max(self.repository.config.data_blob_bytes_max()),
             stored: Vec::new(),
             plain: Vec::new(),
         });

@@ -30,7 +30,7 @@ pub fn reach(
     reader: &Reader,
     roots: impl IntoIterator<Item = TreeId>,
     seen: &Mutex<SeenTrees>,
-    visit: impl Fn(&Reached) + Sync,
+    visit: impl Fn(Reached) + Sync,
 ) -> Result<(), Cancelled> {
     let connections = reader.repository().backend().properties().connections;
     parallel::pool(connections.max(parallel::cores()), roots.into_iter().collect(), |id, open| {
@@ -43,7 +43,7 @@ pub fn reach(
             let seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
             open.extend(tree.nodes.iter().filter_map(|node| node.subtree).filter(|id| !seen.contains(id)));
         }
-        visit(&reached);
+        visit(reached);
         Ok(())
     })
 }

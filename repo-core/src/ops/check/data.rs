@@ -1,0 +1,194 @@
+//! Packs are read whole: do they hash to their names, do headers agree with the index, does every blob open?
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::blob::Opener;
+use crate::context::{Cancelled, Context, Event, Random, Stage};
+use crate::format::{IndexedBlob, PackHeader, Place, limits};
+use crate::hash::sha256;
+use crate::id::{BlobId, PackId};
+use crate::ops::check::report::Finding;
+use crate::ops::check::{Findings, ReadData};
+use crate::parallel;
+use crate::repository::Reader;
+
+/// Which of the existing packs to read.
+pub(super) fn choose(
+    context: &Context,
+    read_data: ReadData,
+    mut packs: Vec<(PackId, u64)>,
+    only: Option<(&HashSet<PackId>, &Reader)>,
+) -> Vec<(PackId, u64)> {
+    if let Some((used, _)) = only {
+        packs.retain(|(pack, _)| used.contains(pack));
+    }
+    match read_data {
+        ReadData::Nothing => Vec::new(),
+        ReadData::All => packs,
+        ReadData::Part { part, parts } => {
+            let bucket = |pack: &PackId| u16::from(pack.id().as_bytes()[0]) % parts.max(1) + 1;
+            packs.retain(|(pack, _)| bucket(pack) == u16::from(part));
+            packs
+        }
+        ReadData::Percent(percent) => {
+            #[expect(
+                clippy::cast_possible_truncation,
+                clippy::cast_sign_loss,
+                clippy::cast_precision_loss,
+                reason = "a share of a count; saturates"
+            )]
+            let count = (packs.len() as f64 * percent / 100.0).ceil() as usize;
+            shuffle(&mut packs, context.random.as_ref());
+            packs.truncate(count.max(1));
+            packs
+        }
+        ReadData::Bytes(bytes) => {
+            shuffle(&mut packs, context.random.as_ref());
+            let mut left = bytes;
+            let mut chosen = Vec::new();
+            for pack in packs {
+                if pack.1 > left && !chosen.is_empty() {
+                    break;
+                }
+                left = left.saturating_sub(pack.1);
+                chosen.push(pack);
+            }
+            chosen
+        }
+    }
+}
+
+/// Fisher and Yates.
+fn shuffle<T>(items: &mut [T], random: &dyn Random) {
+    for last in (1..items.len()).rev() {
+        let at = random.number() % (last as u64 + 1);
+        items.swap(last, usize::try_from(at).unwrap_or(last));
+    }
+}
+
+/// Reads and verifies packs on all cores.
+pub(super) fn read(
+    context: &Context,
+    reader: &Reader,
+    packs: &[(PackId, u64)],
+    findings: &Findings<'_>,
+) -> Result<(), Cancelled> {
+    if packs.is_empty() {
+        return Ok(());
+    }
+    let (total, bytes) = (packs.len() as u64, packs.iter().map(|(_, size)| size).sum());
+    context.tell(&Event::Begin { stage: Stage::ReadPacks, total, bytes });
+    let listed = listed_blobs(reader, packs);
+    let nonces = Mutex::new(Vec::new());
+    let threads = reader.repository().backend().properties().connections.max(parallel::cores());
+    let tools = Mutex::new(Vec::<Tools>::new());
+    parallel::stream(
+        threads,
+        packs.iter().copied(),
+        |(pack, size)| {
+            context.cancel.check()?;
+            let kept = tools.lock().unwrap_or_else(PoisonError::into_inner).pop();
+            let mut hands = kept.unwrap_or_else(|| Tools::new(reader));
+            let expected = listed.get(&pack).map(Vec::as_slice).unwrap_or_default();
+            let found = verify(reader, &mut hands, pack, expected, findings);
+            nonces.lock().unwrap_or_else(PoisonError::into_inner).extend(found);
+            tools.lock().unwrap_or_else(PoisonError::into_inner).push(hands);
+            Ok(size)
+        },
+        |size| {
+            context.tell(&Event::Progress { stage: Stage::ReadPacks, items: 1, bytes: size });
+            Ok(())
+        },
+    )?;
+    context.tell(&Event::End { stage: Stage::ReadPacks });
+    let mut nonces = nonces.into_inner().unwrap_or_else(PoisonError::into_inner);
+    nonces.sort_unstable();
+    let count = nonces.windows(2).filter(|pair| pair[0] == pair[1]).count() as u64;
+    if count > 0 {
+        findings.add(Finding::NonceReused { count });
+    }
+    Ok(())
+}
+
+/// What one thread needs, kept from pack to pack.
+struct Tools {
+    opener: Opener,
+    pack: Vec<u8>,
+    plain: Vec<u8>,
+}
+
+impl Tools {
+    fn new(reader: &Reader) -> Self {
+        let repository = reader.repository();
+        let opener = Opener::new(Arc::clone(repository.key()));
+        let opener = opener.with_data_len_max(repository.config().data_blob_bytes_max());
+        Self { opener, pack: Vec::new(), plain: Vec::new() }
+    }
+}
+
+/// What the index lists for the chosen packs, sorted by offset. 48 bytes per blob.
+fn listed_blobs(reader: &Reader, packs: &[(PackId, u64)]) -> HashMap<PackId, Vec<(BlobId, Place)>> {
+    let mut listed: HashMap<_, Vec<_>> = packs.iter().map(|(pack, _)| (*pack, Vec::new())).collect();
+    for (blob, place) in reader.index().iter() {
+        if let Some(blobs) = listed.get_mut(&place.pack) {
+            blobs.push((blob, place));
+        }
+    }
+    for blobs in listed.values_mut() {
+        blobs.sort_unstable_by_key(|(blob, place)| (place.offset, *blob));
+    }
+    listed
+}
+
+/// Verifies one pack; gives the nonces in it.
+fn verify(
+    reader: &Reader,
+    tools: &mut Tools,
+    pack: PackId,
+    listed: &[(BlobId, Place)],
+    findings: &Findings<'_>,
+) -> Vec<u128> {
+    let backend = reader.repository().backend();
+    if let Err(source) = backend.read_all(pack.into(), limits::PACK_BYTES_MAX, &mut tools.pack) {
+        findings.add(Finding::PackUnreadable { pack, source });
+        return Vec::new();
+    }
+    if sha256(&tools.pack) != pack.0 {
+        findings.add(Finding::PackDamaged { pack });
+    }
+    match read_header(reader, tools) {
+        Ok(header) if !agrees(&header.blobs, listed) => findings.add(Finding::HeaderDiffers { pack }),
+        Ok(_) => {}
+        Err(source) => findings.add(Finding::HeaderDamaged { pack, source }),
+    }
+    let Tools { opener, pack: bytes, plain } = tools;
+    let mut nonces = Vec::with_capacity(listed.len());
+    for (blob, place) in listed {
+        let range = place.offset as usize..place.offset as usize + place.len as usize;
+        let sealed = bytes.get(range).unwrap_or_default();
+        nonces.extend(sealed.first_chunk::<16>().map(|nonce| u128::from_le_bytes(*nonce)));
+        if opener.open(blob, sealed, place.plain_len, plain).is_err() {
+            findings.add(Finding::BlobDamaged { blob: *blob, pack });
+        }
+    }
+    nonces
+}
+
+fn read_header(reader: &Reader, tools: &mut Tools) -> Result<PackHeader, Option<crate::format::HeaderError>> {
+    let pack_len = tools.pack.len() as u64;
+    let trailer = *tools.pack.last_chunk::<4>().ok_or(None)?;
+    let sealed_len = PackHeader::sealed_len(trailer, pack_len).map_err(Some)? as usize;
+    let end = tools.pack.len() - trailer.len();
+    let sealed = end.checked_sub(sealed_len).and_then(|start| tools.pack.get(start..end)).ok_or(None)?;
+    reader.repository().key().open(sealed, &mut tools.plain).map_err(|_| None)?;
+    PackHeader::parse(&tools.plain, pack_len).map_err(Some)
+}
+
+/// Whether header and index list the same blobs at the same places.
+fn agrees(header: &[IndexedBlob], listed: &[(BlobId, Place)]) -> bool {
+    let same = |(a, (blob, place)): (&IndexedBlob, &(BlobId, Place))| {
+        (a.blob_id(), a.offset, a.len, a.plain_len) == (*blob, place.offset, place.len, place.plain_len)
+    };
+    header.len() == listed.len() && header.iter().zip(listed).all(same)
+}

@@ -4,7 +4,7 @@
 //! it away any more, and stands under its name only when it is complete. Temporary names hold a `-tmp-` and
 //! are never listed. Only the standard library and system calls; no async, and no trust in what a mount
 //! claims to support: what it refuses as unsupported is skipped, what fails is an error.
-//! `docs/decisions/0002-local-backend-without-opendal-fs.md` says why this is not opendal's `fs` service.
+//! `docs/decisions/0005-local-backend-without-opendal-fs.md` says why this is not opendal's `fs` service.
 
 mod durable; // the write path, and everything that syncs
 mod list; // listings, in parallel
@@ -146,11 +146,13 @@ impl Backend for LocalBackend {
             self.make_folder_of(file)?;
             durable::write(&path, content, modes)
         });
-        match written {
-            // The file may be there already and protected against any change.
-            Err(_) if file.kind != FileKind::Config && durable::holds(&path, content) => Ok(()),
-            written => written.map_err(|source| self.error(Operation::Write, file, source)),
+        let Err(error) = written else { return Ok(()) };
+        // The file may be there already and protected against any change. A failed sync is not asked again.
+        let refused = matches!(kind_of(&error), ErrorKind::Denied | ErrorKind::Exists);
+        if refused && file.kind != FileKind::Config && durable::holds(&path, content) {
+            return Ok(());
         }
+        Err(self.error(Operation::Write, file, error))
     }
 
     fn read(&self, file: FileId, range: Range<u64>, buffer: &mut Vec<u8>) -> Result<(), BackendError> {

@@ -116,7 +116,7 @@ pub fn assert_complete(backend: Arc<dyn Backend>) -> Vec<SnapshotId> {
     for id in &snapshots {
         let snapshot =
             repository.load::<Snapshot>(*id).unwrap_or_else(|error| panic!("snapshot {id}: {error}"));
-        let check = |reached: &walk::Reached| {
+        let check = |reached: walk::Reached| {
             let tree = reached.tree.as_ref().unwrap_or_else(|error| panic!("snapshot {id}: {error}"));
             for data in tree.nodes.iter().filter_map(|node| node.content.as_ref()).flatten() {
                 let blob = BlobId { kind: BlobKind::Data, id: (*data).into() };

@@ -10,3 +10,4 @@ mod golden_trees; // nodes and trees, byte for byte as restic wrote them
 mod golden; // repositories that restic wrote, opened, read and restored
 mod cost; // requests that operations make
 mod crash; // the machine stops at operation N, for every N
+mod damage_found; // what a check finds

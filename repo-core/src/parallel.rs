@@ -47,7 +47,7 @@ impl<T> Queue<T> {
     /// Puts an item of so many bytes in; waits while the queue is full. Returns [`Closed`] once it is closed.
     pub fn push(&self, item: T, bytes: u64) -> Result<(), Closed> {
         let mut state = self.lock();
-        while !state.closed && !state.items.is_empty() && state.bytes + bytes > self.bytes_max {
+        while !state.closed && state.bytes > 0 && state.bytes + bytes > self.bytes_max {
             state = self.drained.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
         if state.closed {
@@ -66,6 +66,21 @@ impl<T> Queue<T> {
         loop {
             if let Some(item) = self.take(&mut state) {
                 return Some(item);
+            }
+            if state.closed {
+                return None;
+            }
+            state = self.filled.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    /// Takes the oldest item, whose bytes count until it is dropped; waits for one. `None` once the queue is
+    /// closed and empty.
+    pub fn pop_held(&self) -> Option<Held<'_, T>> {
+        let mut state = self.lock();
+        loop {
+            if let Some((item, bytes)) = state.items.pop_front() {
+                return Some(Held { item: Some(item), bytes, queue: self });
             }
             if state.closed {
                 return None;
@@ -108,8 +123,8 @@ impl<T> Queue<T> {
     pub fn abandon(&self) {
         let mut state = self.lock();
         state.closed = true;
-        state.bytes = 0;
         let items = std::mem::take(&mut state.items);
+        state.bytes -= items.iter().map(|(_, bytes)| bytes).sum::<u64>();
         drop(state);
         drop(items);
         self.filled.notify_all();
@@ -125,6 +140,28 @@ impl<T> Queue<T> {
 
     fn lock(&self) -> MutexGuard<'_, QueueState<T>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// An item taken from a queue that still counts as being in it.
+#[derive(Debug)]
+pub struct Held<'a, T> {
+    item: Option<T>,
+    bytes: u64,
+    queue: &'a Queue<T>,
+}
+
+impl<T> Held<'_, T> {
+    /// The item; its bytes go on counting until the rest is dropped.
+    pub fn take(&mut self) -> Option<T> {
+        self.item.take()
+    }
+}
+
+impl<T> Drop for Held<'_, T> {
+    fn drop(&mut self) {
+        self.queue.lock().bytes -= self.bytes;
+        self.queue.drained.notify_all();
     }
 }
 

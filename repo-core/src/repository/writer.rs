@@ -6,8 +6,8 @@
 //! ```
 //!
 //! Nothing waits for the storage but the uploaders, and whoever fills the queue faster than they empty it.
-//! An index file lists only packs that are stored. Memory: two open packs per kind and worker, and a queue of
-//! two packs.
+//! An index file lists only packs that are stored. Memory: two open packs per kind and worker, and three
+//! that wait or are being uploaded.
 
 use std::fmt;
 use std::mem;
@@ -36,6 +36,9 @@ const INDEX_AGE_MAX: Duration = Duration::from_mins(10);
 /// Open packs per kind and worker. A blob goes into a random one of them, so that the order of sizes in a
 /// pack says less about the files.
 const OPEN_PACKS: usize = 2;
+
+/// Packs that wait for an upload or are being uploaded, by the target size.
+const UPLOADS: u64 = 3;
 
 /// Room in a pack's buffer beyond the target size: one data blob of 8 MiB, and a header.
 const BEYOND_TARGET: usize = 9 << 20;
@@ -151,7 +154,7 @@ impl Writer {
             context: context.clone(),
             index,
             pending: Pending::new(),
-            queue: Queue::new(2 * options.pack_size.bytes() as u64),
+            queue: Queue::new(UPLOADS * options.pack_size.bytes() as u64),
             options,
             buffers: Mutex::default(),
             part_filled: Mutex::default(),
@@ -239,7 +242,8 @@ impl Shared {
 
     /// The story of an uploader: store a pack, then list it, until the queue is closed and empty.
     fn upload(&self) {
-        while let Some(pack) = self.queue.pop() {
+        while let Some(mut held) = self.queue.pop_held() {
+            let Some(pack) = held.take() else { continue };
             if let Err(error) = self.store(pack) {
                 lock(&self.error).get_or_insert(error);
                 self.queue.abandon();

@@ -1,7 +1,7 @@
 //! What readers hand to workers: chunks of many files in one piece of memory.
 //!
-//! One arena holds one longest chunk, 8 MiB with restic's chunker. Arenas are kept for the whole run, and only as much of one is
-//! ever touched as it is filled.
+//! A large arena holds one longest chunk, 8 MiB with restic's chunker; a small one 1 MiB of small files. Arenas
+//! are kept for the whole run.
 
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -12,14 +12,69 @@ use crate::context::Added;
 use crate::format::Node;
 use crate::id::DataId;
 use crate::ops::archive::directory::Slot;
+use crate::parallel::{Closed, Queue};
 
-/// A reused piece of memory as long as the longest chunk.
+/// A reused piece of memory.
 #[derive(Debug)]
-pub(super) struct Arena(pub(super) Vec<u8>);
+pub(super) struct Arena {
+    pub(super) bytes: Vec<u8>,
+    pub(super) size: ArenaSize,
+}
 
-impl Arena {
-    pub(super) fn new(chunk_len_max: usize) -> Self {
-        Self(vec![0; chunk_len_max])
+/// Small files gather in small arenas, pieces of large files take large ones.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum ArenaSize {
+    /// [`SMALL_ARENA_BYTES`].
+    Small,
+    /// As long as the longest chunk.
+    Large,
+}
+
+/// Files up to this length are gathered with others.
+pub(super) const SMALL_ARENA_BYTES: usize = 1 << 20;
+
+/// The arenas of a run.
+#[derive(Debug)]
+pub(super) struct Arenas {
+    small: Queue<Arena>,
+    large: Queue<Arena>,
+}
+
+impl Arenas {
+    pub(super) fn new(small_count: usize, large_count: usize, chunk_len_max: usize) -> Self {
+        let fill = |count, len, size| {
+            let arenas = Queue::new(u64::MAX);
+            for _ in 0..count {
+                // Not closed yet, never full.
+                let _ = arenas.push(Arena { bytes: vec![0; len], size }, 0);
+            }
+            arenas
+        };
+        Self {
+            small: fill(small_count, SMALL_ARENA_BYTES, ArenaSize::Small),
+            large: fill(large_count, chunk_len_max, ArenaSize::Large),
+        }
+    }
+
+    /// Takes an arena that is free; waits for one. The newest first: its memory was touched already.
+    pub(super) fn take(&self, size: ArenaSize) -> Option<Arena> {
+        self.of(size).pop_newest()
+    }
+
+    pub(super) fn give_back(&self, arena: Arena) -> Result<(), Closed> {
+        self.of(arena.size).push(arena, 0)
+    }
+
+    pub(super) fn abandon(&self) {
+        self.small.abandon();
+        self.large.abandon();
+    }
+
+    fn of(&self, size: ArenaSize) -> &Queue<Arena> {
+        match size {
+            ArenaSize::Small => &self.small,
+            ArenaSize::Large => &self.large,
+        }
     }
 }
 

@@ -12,13 +12,13 @@ use crate::fs::source::{OpenFile, Piece};
 use crate::fs::{FaultKind, SourceError};
 use crate::hash::sha256;
 use crate::id::{BlobId, DataId};
-use crate::ops::archive::batch::{Arena, Batch, Chunk, ChunkBytes, FileAtWork};
+use crate::ops::archive::batch::{Arena, ArenaSize, Batch, Chunk, ChunkBytes, FileAtWork, SMALL_ARENA_BYTES};
 use crate::ops::archive::report::{ArchiveError, Problem};
 use crate::ops::archive::run::{FileJob, Run};
 use crate::repository::{BlobWriter, Saved};
 
 /// A batch of small files goes on once it holds so many bytes.
-const BATCH_BYTES: usize = 1 << 20;
+const BATCH_BYTES: usize = SMALL_ARENA_BYTES / 2;
 /// Bytes read at once: what is read is cut while it is still in the second-level cache.
 const READ_BYTES: usize = 512 << 10;
 
@@ -28,7 +28,7 @@ struct Stopped;
 impl Run<'_> {
     /// The story of a reader.
     pub(super) fn read_files(&self) -> Result<(), ArchiveError> {
-        let mut reader = FileReader { run: self, current: None, carry: Vec::new() };
+        let mut reader = FileReader { run: self, size: ArenaSize::Small, current: None, carry: Vec::new() };
         loop {
             // Nobody shall wait for a batch whose reader waits for more files.
             let job = match self.files.try_pop() {
@@ -58,7 +58,7 @@ impl Run<'_> {
                 self.store(&mut blobs, &arena, &mut zeros, chunk)?;
             }
             // Closed means that the run has failed already.
-            let _ = self.arenas.push(arena, 0);
+            let _ = self.arenas.give_back(arena);
         }
         blobs.flush();
         Ok(())
@@ -74,7 +74,7 @@ impl Run<'_> {
         let Chunk { file, at, bytes } = chunk;
         let (id, plain) = match bytes {
             ChunkBytes::Arena(range) => {
-                let plain = arena.0.get(range).unwrap_or_default();
+                let plain = arena.bytes.get(range).unwrap_or_default();
                 (DataId(sha256(plain)), plain)
             }
             ChunkBytes::Zeros(len) => zeros.get(len),
@@ -113,6 +113,8 @@ impl Zeros {
 /// A reader's hands: the batch it fills.
 struct FileReader<'r, 'a> {
     run: &'r Run<'a>,
+    /// What the present file needs.
+    size: ArenaSize,
     current: Option<Filling>,
     /// The start of a chunk that goes on in the next arena.
     carry: Vec<u8>,
@@ -146,10 +148,11 @@ impl FileReader<'_, '_> {
         }
         let node = to_node(name, &meta, xattrs.found, &run.context.zone, &run.names, run.options.atime);
         let file = FileAtWork::new(node, slot, before, since);
-        let is_large = meta.size > run.chunker.max_len() as u64;
-        if is_large {
+        let is_large = meta.size >= SMALL_ARENA_BYTES as u64;
+        if is_large || !self.has_room(meta.size) {
             self.flush()?;
         }
+        self.size = if is_large { ArenaSize::Large } else { ArenaSize::Small };
         let permit = is_large.then(|| run.large_files.take(1));
         let result = self.read_content(&file, open.as_mut());
         drop(permit);
@@ -168,9 +171,19 @@ impl FileReader<'_, '_> {
             run.finish_file(&file, finished);
         }
         match &self.current {
-            Some(filling) if filling.filled >= BATCH_BYTES => self.flush(),
+            Some(filling) if filling.filled >= BATCH_BYTES || filling.arena.size == ArenaSize::Large => {
+                self.flush()
+            }
             _ => Ok(()),
         }
+    }
+
+    /// Whether a small file fits into the batch, and one byte more to see its end.
+    fn has_room(&self, bytes: u64) -> bool {
+        self.current.as_ref().is_none_or(|filling| {
+            let room = filling.arena.bytes.len() - filling.filled;
+            bytes < room as u64
+        })
     }
 
     /// Reads a file to its end and gives the number of bytes, or the file's own error.
@@ -184,8 +197,8 @@ impl FileReader<'_, '_> {
         loop {
             self.make_room(&mut cursor)?;
             let filling = self.filling()?;
-            let end = (filling.filled + READ_BYTES).min(filling.arena.0.len());
-            match open.read(&mut filling.arena.0[filling.filled..end]) {
+            let end = (filling.filled + READ_BYTES).min(filling.arena.bytes.len());
+            match open.read(&mut filling.arena.bytes[filling.filled..end]) {
                 Ok(Piece::Data(len)) => {
                     filling.filled += len;
                     total += len as u64;
@@ -211,7 +224,7 @@ impl FileReader<'_, '_> {
         let run = self.run;
         let filling = self.filling()?;
         loop {
-            let bytes = &filling.arena.0[cursor.start..filling.filled];
+            let bytes = &filling.arena.bytes[cursor.start..filling.filled];
             let Some(len) = run.chunker.cut(bytes, cursor.scanned, last) else {
                 cursor.scanned = bytes.len();
                 return Ok(());
@@ -240,9 +253,9 @@ impl FileReader<'_, '_> {
             }
             self.make_room(cursor)?;
             let filling = self.filling()?;
-            let room = READ_BYTES.min(filling.arena.0.len() - filling.filled);
+            let room = READ_BYTES.min(filling.arena.bytes.len() - filling.filled);
             let step = usize::try_from(left).unwrap_or(room).min(room);
-            filling.arena.0[filling.filled..filling.filled + step].fill(0);
+            filling.arena.bytes[filling.filled..filling.filled + step].fill(0);
             filling.filled += step;
             left -= step as u64;
             self.cut(file, cursor, false)?;
@@ -253,16 +266,18 @@ impl FileReader<'_, '_> {
     /// Makes sure that something can be read into the arena; an unfinished chunk moves to the next one.
     fn make_room(&mut self, cursor: &mut Cursor) -> Result<(), Stopped> {
         let filling = self.filling()?;
-        if filling.filled < filling.arena.0.len() {
+        if filling.filled < filling.arena.bytes.len() {
             return Ok(());
         }
         let mut carry = mem::take(&mut self.carry);
         let filling = self.filling()?;
         carry.clear();
-        carry.extend_from_slice(&filling.arena.0[cursor.start..filling.filled]);
+        carry.extend_from_slice(&filling.arena.bytes[cursor.start..filling.filled]);
         self.flush()?;
+        // Only a large arena is sure to hold a whole chunk; a small file may have grown.
+        self.size = ArenaSize::Large;
         let filling = self.filling()?;
-        filling.arena.0[..carry.len()].copy_from_slice(&carry);
+        filling.arena.bytes[..carry.len()].copy_from_slice(&carry);
         filling.filled = carry.len();
         cursor.start = 0;
         self.carry = carry;
@@ -272,7 +287,7 @@ impl FileReader<'_, '_> {
     /// The batch being filled; waits for a free arena if there is none.
     fn filling(&mut self) -> Result<&mut Filling, Stopped> {
         if self.current.is_none() {
-            let arena = self.run.arenas.pop_newest().ok_or(Stopped)?;
+            let arena = self.run.arenas.take(self.size).ok_or(Stopped)?;
             self.current = Some(Filling { arena, filled: 0, chunks: Vec::new() });
         }
         self.current.as_mut().ok_or(Stopped)
@@ -282,7 +297,7 @@ impl FileReader<'_, '_> {
     fn flush(&mut self) -> Result<(), Stopped> {
         let Some(Filling { arena, filled, chunks }) = self.current.take() else { return Ok(()) };
         if chunks.is_empty() {
-            return self.run.arenas.push(arena, 0).map_err(|_| Stopped);
+            return self.run.arenas.give_back(arena).map_err(|_| Stopped);
         }
         self.run.batches.push(Batch { arena, chunks }, filled as u64).map_err(|_| Stopped)
     }

@@ -12,7 +12,7 @@ use crate::fs::metadata::Names;
 use crate::fs::source::Source;
 use crate::fs::source::targets::TargetTree;
 use crate::id::TreeId;
-use crate::ops::archive::batch::{Arena, Batch, FileAtWork, FinishedFile};
+use crate::ops::archive::batch::{Arenas, Batch, FileAtWork, FinishedFile};
 use crate::ops::archive::change::{Parent, compare};
 use crate::ops::archive::directory::{Directory, Slot};
 use crate::ops::archive::options::ArchiveOptions;
@@ -50,7 +50,7 @@ pub(super) struct Run<'a> {
     pub(super) names: Names,
     pub(super) files: Queue<FileJob>,
     pub(super) batches: Queue<Batch>,
-    pub(super) arenas: Queue<Arena>,
+    pub(super) arenas: Arenas,
     pub(super) large_files: Budget,
     pub(super) found: Mutex<Found>,
     directories: Queue<Arc<Directory>>,
@@ -79,8 +79,8 @@ impl<'a> Run<'a> {
             chunker,
             names: Names::system(),
             files: Queue::new(FILES_WAITING_MAX),
-            batches: Queue::new(2 * chunk_len_max as u64),
-            arenas: arenas(READERS + workers + 2, chunk_len_max),
+            batches: Queue::new(chunk_len_max as u64),
+            arenas: Arenas::new(READERS + workers + 2, workers + 2, chunk_len_max),
             large_files: Budget::new(options.read_concurrency.max(1) as u64),
             found: Mutex::default(),
             directories: Queue::new(DIRECTORIES_WAITING_MAX),
@@ -226,15 +226,6 @@ impl Drop for Bail<'_, '_> {
             self.0.abandon();
         }
     }
-}
-
-fn arenas(count: usize, chunk_len_max: usize) -> Queue<Arena> {
-    let arenas = Queue::new(u64::MAX);
-    for _ in 0..count {
-        // Never closed yet, never full.
-        let _ = arenas.push(Arena::new(chunk_len_max), 0);
-    }
-    arenas
 }
 
 fn name_of(node: &Node) -> &std::ffi::OsStr {

@@ -1,5 +1,7 @@
 //! Repositories for tests: in memory, with a cheap key, looked at from outside.
 
+use std::collections::{BTreeMap, HashMap};
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,15 +9,18 @@ use std::time::Duration;
 use backends::{Location, Options};
 use repo_core::backend::{Backend, MemoryBackend, layout};
 use repo_core::context::{Cancel, Cancelled, Clock, Context, SystemClock};
-use repo_core::format::Snapshot;
+use repo_core::format::{Node, NodeKind, Snapshot};
 use repo_core::fs::source::LocalSource;
 use repo_core::hash::sha256;
-use repo_core::id::{BlobId, BlobKind, FileId, FileKind, SnapshotId};
+use repo_core::id::{BlobId, BlobKind, FileId, FileKind, SnapshotId, TreeId};
 use repo_core::ops::archive::{ArchiveError, ArchiveOptions, Origin, Report, archive};
 use repo_core::repository::{OpenOptions, Password, Reader, Repository};
 use repo_core::walk;
 
+use sha2::{Digest, Sha256};
+
 use crate::fixtures::{PASSWORD, empty_repository};
+use crate::tree;
 
 /// The machine's clock and randomness; pauses of a second or less take no time.
 pub fn context() -> Context {
@@ -128,4 +133,61 @@ pub fn assert_complete(backend: Arc<dyn Backend>) -> Vec<SnapshotId> {
             .expect("nobody stops it");
     }
     snapshots
+}
+
+/// Everything below a stored tree as it would lie on disk, every byte of content read and hashed.
+///
+/// Much simpler than a restore, and so a second opinion on one.
+pub fn contents(reader: &Reader, root: TreeId) -> tree::Snapshot {
+    let mut entries = BTreeMap::new();
+    let mut first_names: HashMap<(u64, u64), Vec<u8>> = HashMap::new();
+    for entry in walk::Walk::new(reader, root, "") {
+        let entry = entry.unwrap_or_else(|error| panic!("{error}"));
+        let path = entry.path.as_os_str().as_bytes();
+        let path = path.strip_prefix(b"/").unwrap_or(path).to_vec();
+        let node = entry.node;
+        let mut same_as = None;
+        if node.links > 1 && !node.is_dir() {
+            let first = first_names.entry((node.device_id, node.inode)).or_insert_with(|| path.clone());
+            same_as = Some(first.clone()).filter(|first| *first != path);
+        }
+        let xattrs = node.xattrs.iter().map(|one| (one.name.clone(), one.value.clone().unwrap_or_default()));
+        let time = node.mtime.instant;
+        let on_disk = tree::Entry {
+            kind: kind(reader, &node),
+            mode: if node.kind == NodeKind::Symlink { 0 } else { node.mode.unix_permissions() },
+            uid: node.uid,
+            gid: node.gid,
+            mtime_ns: i128::from(time.seconds) * 1_000_000_000 + i128::from(time.nanos),
+            same_as,
+            xattrs: xattrs.collect(),
+        };
+        entries.insert(path, on_disk);
+    }
+    tree::Snapshot(entries)
+}
+
+fn kind(reader: &Reader, node: &Node) -> tree::Kind {
+    match &node.kind {
+        NodeKind::File => {
+            let mut hash = Sha256::new();
+            let mut len = 0;
+            for data in node.content.iter().flatten() {
+                let blob = BlobId { kind: BlobKind::Data, id: (*data).into() };
+                let plain = reader.blob(&blob).unwrap_or_else(|error| panic!("{error}"));
+                len += plain.len() as u64;
+                hash.update(plain);
+            }
+            assert_eq!(len, node.size, "the size on record is that of the content");
+            tree::Kind::File { len, sha256: tree::hex(&hash.finalize()) }
+        }
+        NodeKind::Dir => tree::Kind::Dir,
+        NodeKind::Symlink => tree::Kind::Symlink(node.link_target.clone()),
+        NodeKind::Fifo => tree::Kind::Fifo,
+        NodeKind::Device => tree::Kind::Block(rustix::fs::major(node.device), rustix::fs::minor(node.device)),
+        NodeKind::CharDevice => {
+            tree::Kind::Char(rustix::fs::major(node.device), rustix::fs::minor(node.device))
+        }
+        other => panic!("no test makes a node of kind {other:?}"),
+    }
 }

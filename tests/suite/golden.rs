@@ -15,6 +15,8 @@ use repo_core::walk;
 use tests::fixtures::{
     Fixture, Manifest, Multikey, PASSWORD, PackEntry, REPOSITORIES, Reachable, SLOW_PASSWORD, files_in,
 };
+use tests::repo::contents;
+use tests::tree::assert_same;
 
 fn storage(folder: &Path) -> Arc<dyn Backend> {
     let location = Location::parse(folder.as_os_str()).unwrap();
@@ -169,6 +171,19 @@ fn every_snapshot_reaches_the_blobs_that_restic_counted() {
         for entry in &manifest.snapshots {
             let snapshot = repository.load::<Snapshot>(entry.id.parse().unwrap()).unwrap();
             assert_eq!(reachable(&reader, snapshot.tree), entry.reachable, "{name}: snapshot {}", entry.id);
+        }
+    });
+}
+
+/// Every entry of every snapshot has the content and metadata that restic restored.
+#[test]
+fn every_file_reads_with_the_listed_content_and_metadata() {
+    each(|name, manifest, repository| {
+        let reader = Reader::new(repository, repository.load_index(&Context::new()).unwrap());
+        for entry in &manifest.snapshots {
+            println!("{name}: snapshot {}", entry.id);
+            let snapshot = repository.load::<Snapshot>(entry.id.parse().unwrap()).unwrap();
+            assert_same(&contents(&reader, snapshot.tree), &entry.restored());
         }
     });
 }

@@ -5,6 +5,7 @@
 
 pub mod error; // why an entry could not be read or written
 pub mod metadata; // what an entry is besides its content: machine ⇄ node
+mod unix; // the calls that source and target share
 pub mod source; // where files are read
 
 pub use error::{FaultKind, Operation, SourceError};

@@ -1,14 +1,13 @@
 //! What an entry is besides its content: kind, permissions, times, owner, links, extended attributes.
 //!
-//! In: what the machine says about an entry, or a node of a tree. Out: the other of the two. The Unix calls
-//! stand in `unix`, the rules of the tree in `node`. Never reads a file's content.
+//! In: what the machine says about an entry, or a node of a tree. Out: the other of the two. Never reads a
+//! file's content.
 
 mod names;
 mod node;
-pub(in crate::fs) mod unix;
 
 pub use names::Names;
-pub use node::{Atime, permissions, to_node};
+pub use node::{Atime, to_node};
 
 use crate::format::{NodeKind, Xattr};
 use crate::time::Timestamp;

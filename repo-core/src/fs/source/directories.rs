@@ -1,41 +1,24 @@
-//! Directories that are kept open, so that their entries are reached by descriptor.
+//! Paths of a source, taken apart at directories that are open.
 //!
-//! In: paths of directories. Out: descriptors. A directory that was listed stays open while its entries are
-//! read, as long as not too many others are listed meanwhile; calls relative to it are cheaper than whole paths,
-//! work at any depth, and stay in that very directory whatever is renamed above it.
+//! In: paths. Out: a descriptor and the rest to walk from there. A directory that was listed stays open while
+//! its entries are read, as long as not too many others are listed meanwhile; calls relative to it are cheaper
+//! than whole paths, work at any depth, and stay in that very directory whatever is renamed above it.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::path::Path;
+use std::sync::Arc;
 
 use rustix::fs::{CWD, Mode, OFlags};
 use rustix::io::{Errno, Result};
 
-/// How many directories stay open: far below the usual limit of descriptors, 1024 on Linux and 256 on macOS.
-const OPEN_MAX: usize = if cfg!(target_os = "macos") { 64 } else { 256 };
+use crate::fs::unix::{KeptDirs, PATH_BYTES_MAX};
 
-/// No system takes longer paths in one call; a bit below, because some count the ending zero.
-const PATH_BYTES_MAX: usize = if cfg!(target_os = "macos") { 1000 } else { 4000 };
-
-/// Open directories by path.
+/// Directories that were listed lately.
 #[derive(Debug, Default)]
-pub(super) struct Directories(Mutex<Cache>);
-
-#[derive(Debug, Default)]
-struct Cache {
-    open: HashMap<PathBuf, Kept>,
-    tick: u64,
-}
-
-#[derive(Debug)]
-struct Kept {
-    directory: Arc<OwnedFd>,
-    used: u64,
-}
+pub(super) struct Directories(KeptDirs);
 
 /// From where a path is to be walked.
 pub(super) enum Anchor {
@@ -74,7 +57,7 @@ impl Directories {
     /// takes in one call.
     pub(super) fn locate<'p>(&self, path: &'p Path) -> Result<(Anchor, &'p Path)> {
         if let (Some(parent), Some(name)) = (path.parent(), path.file_name())
-            && let Some(directory) = self.look_up(parent)
+            && let Some(directory) = self.0.look_up(parent)
         {
             return Ok((Anchor::Open(directory), Path::new(name)));
         }
@@ -90,26 +73,7 @@ impl Directories {
 
     /// Keeps a directory open for those who ask for its entries next.
     pub(super) fn keep(&self, path: &Path, directory: Arc<OwnedFd>) {
-        let mut cache = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        cache.tick += 1;
-        let used = cache.tick;
-        cache.open.insert(path.to_owned(), Kept { directory, used });
-        if cache.open.len() > OPEN_MAX {
-            // The older half goes at once, so that one addition costs little on average.
-            let mut ticks: Vec<u64> = cache.open.values().map(|kept| kept.used).collect();
-            let (_, median, _) = ticks.select_nth_unstable(OPEN_MAX / 2);
-            let median = *median;
-            cache.open.retain(|_, kept| kept.used > median);
-        }
-    }
-
-    fn look_up(&self, path: &Path) -> Option<Arc<OwnedFd>> {
-        let mut cache = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        cache.tick += 1;
-        let used = cache.tick;
-        let kept = cache.open.get_mut(path)?;
-        kept.used = used;
-        Some(Arc::clone(&kept.directory))
+        self.0.keep(path, directory);
     }
 }
 
@@ -126,22 +90,6 @@ fn split(path: &Path) -> Option<(&Path, &Path)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn oldest_directories_are_closed_first_and_used_ones_stay() {
-        let directories = Directories::default();
-        let fd = Arc::new(rustix::fs::open("/", OFlags::RDONLY, Mode::empty()).unwrap());
-        let name = |number: usize| PathBuf::from(format!("/{number}"));
-        directories.keep(&name(0), Arc::clone(&fd));
-        for number in 1..=OPEN_MAX {
-            assert!(directories.look_up(&name(0)).is_some());
-            directories.keep(&name(number), Arc::clone(&fd));
-        }
-        assert!(directories.look_up(&name(0)).is_some());
-        assert!(directories.look_up(&name(1)).is_none());
-        assert!(directories.look_up(&name(OPEN_MAX)).is_some());
-        assert!(directories.0.lock().unwrap().open.len() <= OPEN_MAX);
-    }
 
     #[test]
     fn long_paths_are_cut_at_a_slash() {

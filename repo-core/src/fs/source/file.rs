@@ -10,8 +10,8 @@ use rustix::io::{Errno, retry_on_intr};
 
 use super::local::read_xattrs;
 use super::{OpenFile, Piece};
-use crate::fs::metadata::unix::{self, Holder};
 use crate::fs::metadata::{EntryMeta, Xattrs};
+use crate::fs::unix::{self, Holder};
 use crate::fs::{Operation, SourceError};
 
 /// Files from this length on are worth a hint that they will be read from start to end.

@@ -5,9 +5,7 @@
 //! an access time if the system lets it, never reads a hole.
 
 use std::borrow::Cow;
-use std::ffi::OsStr;
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -19,8 +17,8 @@ use crate::format::NodeKind;
 use super::directories::Directories;
 use super::file::LocalFile;
 use super::{Detail, Entry, Links, Listing, OpenFile, Source};
-use crate::fs::metadata::unix::{self, Holder};
 use crate::fs::metadata::{EntryMeta, Xattrs};
+use crate::fs::unix::{self, Holder};
 use crate::fs::{FaultKind, Operation, SourceError};
 
 /// The file system of this machine.
@@ -60,7 +58,9 @@ impl Source for LocalSource {
         let directory = self.open_with(dir, OFlags::DIRECTORY).map_err(error(Operation::Open))?;
         let meta = unix::meta(&rustix::fs::fstat(&directory).map_err(error(Operation::Stat))?);
         let xattrs = read_xattrs(Holder::Open(directory.as_fd()), dir);
-        let mut entries = read_names(&directory).map_err(error(Operation::List))?;
+        let names = unix::read_names(&directory).map_err(error(Operation::List))?;
+        let mut entries: Vec<Entry> =
+            names.into_iter().map(|(name, kind)| Entry { name, kind, meta: None }).collect();
         let directory = Arc::new(directory);
         self.directories.keep(dir, Arc::clone(&directory));
         entries.retain_mut(|entry| add_detail(&directory, entry, detail).is_ok());
@@ -113,41 +113,6 @@ pub(super) fn read_xattrs(holder: Holder<'_>, path: &Path) -> Xattrs {
     Xattrs { found, problem }
 }
 
-/// All names of an open directory, in the order the system gives them, with kinds where it tells them.
-#[cfg(any(target_os = "linux", target_os = "android"))]
-fn read_names(directory: &OwnedFd) -> Result<Vec<Entry>, Errno> {
-    let mut buffer = Vec::with_capacity(32 << 10);
-    let mut raw = rustix::fs::RawDir::new(directory, buffer.spare_capacity_mut());
-    let mut entries = Vec::new();
-    while let Some(entry) = raw.next() {
-        let entry = entry?;
-        push_entry(&mut entries, entry.file_name().to_bytes(), entry.file_type());
-    }
-    Ok(entries)
-}
-
-/// All names of an open directory, in the order the system gives them, with kinds where it tells them.
-#[cfg(not(any(target_os = "linux", target_os = "android")))]
-fn read_names(directory: &OwnedFd) -> Result<Vec<Entry>, Errno> {
-    let mut entries = Vec::new();
-    for entry in rustix::fs::Dir::read_from(directory)? {
-        let entry = entry?;
-        push_entry(&mut entries, entry.file_name().to_bytes(), entry.file_type());
-    }
-    Ok(entries)
-}
-
-fn push_entry(entries: &mut Vec<Entry>, name: &[u8], file_type: FileType) {
-    if name == b"." || name == b".." {
-        return;
-    }
-    let kind = match file_type {
-        FileType::Unknown => None,
-        known => Some(unix::kind(known)),
-    };
-    entries.push(Entry { name: OsStr::from_bytes(name).to_owned(), kind, meta: None });
-}
-
 /// The entry vanished after its name was read.
 struct Gone;
 
@@ -177,7 +142,9 @@ fn add_detail(directory: &OwnedFd, entry: &mut Entry, detail: Detail) -> Result<
 
 #[cfg(test)]
 mod tests {
+    use std::ffi::OsStr;
     use std::fs;
+    use std::os::unix::ffi::OsStrExt;
     use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
     use std::path::PathBuf;
 

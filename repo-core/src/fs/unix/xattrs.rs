@@ -1,72 +1,17 @@
-//! The Unix calls about metadata: `stat` records, link targets, extended attributes.
+//! Extended attributes, by descriptor where there is one.
 //!
-//! In: descriptors and paths. Out: plain values. Extended attributes of what cannot be opened without side
-//! effects (links, pipes, devices) are reached by path, everything else by descriptor: that is faster and
-//! cannot be led astray.
+//! What cannot be opened without side effects (links, pipes, devices) is reached by path, everything else by
+//! descriptor: that is faster and cannot be led astray.
 
 use std::ffi::{CStr, CString};
 use std::os::fd::BorrowedFd;
 use std::path::Path;
 
 use rustix::buffer::spare_capacity;
-use rustix::fs::{FileType, Stat};
 use rustix::io::Errno;
 
-use crate::format::{NodeKind, Xattr};
-use crate::time::Timestamp;
-
-use super::EntryMeta;
-
-/// The permission bits and their three helpers.
-pub(in crate::fs) const PERMISSIONS: u32 = 0o7777;
-
-/// What a file type is in a tree.
-pub(in crate::fs) fn kind(file_type: FileType) -> NodeKind {
-    match file_type {
-        FileType::RegularFile => NodeKind::File,
-        FileType::Directory => NodeKind::Dir,
-        FileType::Symlink => NodeKind::Symlink,
-        FileType::BlockDevice => NodeKind::Device,
-        FileType::CharacterDevice => NodeKind::CharDevice,
-        FileType::Fifo => NodeKind::Fifo,
-        FileType::Socket => NodeKind::Socket,
-        FileType::Unknown => NodeKind::Irregular,
-    }
-}
-
-/// A `stat` record as plain values; the target of a link is not in it.
-pub(in crate::fs) fn meta(stat: &Stat) -> EntryMeta {
-    EntryMeta {
-        kind: kind(FileType::from_raw_mode(stat.st_mode)),
-        permissions: bits(stat) & PERMISSIONS,
-        mtime: timestamp(stat.st_mtime, stat.st_mtime_nsec),
-        atime: timestamp(stat.st_atime, stat.st_atime_nsec),
-        ctime: timestamp(stat.st_ctime, stat.st_ctime_nsec),
-        uid: stat.st_uid,
-        gid: stat.st_gid,
-        inode: number(stat.st_ino),
-        device: number(stat.st_dev),
-        rdev: number(stat.st_rdev),
-        links: number(stat.st_nlink),
-        size: number(stat.st_size),
-        link_target: Vec::new(),
-    }
-}
-
-/// The mode word; its width differs between systems.
-fn bits(stat: &Stat) -> u32 {
-    u32::try_from(number(stat.st_mode)).unwrap_or(0)
-}
-
-/// Integer widths differ between systems; no field here is negative on a sound one.
-pub(in crate::fs) fn number(value: impl TryInto<u64>) -> u64 {
-    value.try_into().unwrap_or(0)
-}
-
-fn timestamp(seconds: impl Into<i64>, nanos: impl TryInto<u32>) -> Timestamp {
-    // A file system may hold garbage; records must not.
-    Timestamp { seconds: seconds.into(), nanos: nanos.try_into().unwrap_or(0).min(999_999_999) }
-}
+use super::is_unsupported;
+use crate::format::Xattr;
 
 /// Where extended attributes are read or written.
 #[derive(Clone, Copy)]
@@ -153,10 +98,6 @@ fn growing(
             Err(errno) => return Err(errno),
         }
     }
-}
-
-pub(in crate::fs) fn is_unsupported(errno: Errno) -> bool {
-    errno == Errno::NOTSUP || errno == Errno::OPNOTSUPP || errno == Errno::NOSYS
 }
 
 /// How the system says that there is no attribute of a name.

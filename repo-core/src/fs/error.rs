@@ -116,7 +116,10 @@ macro_rules! entry_error {
 
             /// What the system said, and from it the kind.
             pub(in crate::fs) fn system(errno: Errno, operation: Operation, path: &Path) -> Self {
-                Self::new(FaultKind::of(errno), operation, path).because(io::Error::from(errno))
+                let kind = FaultKind::of(errno);
+                let error = Self::new(kind, operation, path);
+                // For these the system's words ("too many levels of symbolic links") lead astray.
+                if kind == FaultKind::Changed { error } else { error.because(io::Error::from(errno)) }
             }
 
             /// What can be done about it.
@@ -163,6 +166,11 @@ entry_error! {
     SourceError
 }
 
+entry_error! {
+    /// An entry of a target could not be written: what was attempted with which path, and the cause beneath.
+    TargetError
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -177,7 +185,7 @@ mod tests {
 
     #[test]
     fn missing_entry_is_told_from_a_forbidden_one() {
-        let kind = |errno| SourceError::system(errno, Operation::Stat, Path::new("x")).kind();
+        let kind = |errno| TargetError::system(errno, Operation::Stat, Path::new("x")).kind();
         assert_eq!(kind(Errno::NOENT), FaultKind::Vanished);
         assert_eq!(kind(Errno::PERM), FaultKind::Denied);
         assert_eq!(kind(Errno::LOOP), FaultKind::Changed);

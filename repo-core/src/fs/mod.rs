@@ -7,5 +7,6 @@ pub mod error; // why an entry could not be read or written
 pub mod metadata; // what an entry is besides its content: machine ⇄ node
 mod unix; // the calls that source and target share
 pub mod source; // where files are read
+pub mod target; // where files are restored
 
-pub use error::{FaultKind, Operation, SourceError};
+pub use error::{FaultKind, Operation, SourceError, TargetError};

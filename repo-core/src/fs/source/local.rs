@@ -10,7 +10,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use rustix::fs::{AtFlags, FileType, Mode, OFlags};
-use rustix::io::{Errno, retry_on_intr};
+use rustix::io::Errno;
 
 use crate::format::NodeKind;
 
@@ -38,19 +38,9 @@ impl LocalSource {
     fn open_with(&self, path: &Path, flags: OFlags) -> Result<OwnedFd, Errno> {
         let flags = flags | OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let (anchor, rest) = self.directories.locate(path)?;
-        let open = |flags| retry_on_intr(|| rustix::fs::openat(&anchor, rest, flags, Mode::empty()));
-        match open(flags | NO_ATIME) {
-            // Only the owner of a file may read it without a trace.
-            Err(Errno::PERM) => open(flags),
-            result => result,
-        }
+        unix::open_without_trace(|flags| rustix::fs::openat(&anchor, rest, flags, Mode::empty()), flags)
     }
 }
-
-#[cfg(any(target_os = "linux", target_os = "android"))]
-const NO_ATIME: OFlags = OFlags::NOATIME;
-#[cfg(not(any(target_os = "linux", target_os = "android")))]
-const NO_ATIME: OFlags = OFlags::empty();
 
 impl Source for LocalSource {
     fn list(&self, dir: &Path, detail: Detail) -> Result<Listing, SourceError> {

@@ -51,6 +51,12 @@ impl KeptDirs {
         kept.used = used;
         Some(Arc::clone(&kept.directory))
     }
+
+    /// Forgets a directory and all below it, because they were removed.
+    pub(in crate::fs) fn forget(&self, path: &Path) {
+        let mut cache = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        cache.open.retain(|kept, _| !kept.starts_with(path));
+    }
 }
 
 #[cfg(test)]
@@ -73,5 +79,17 @@ mod tests {
         assert!(directories.look_up(&name(1)).is_none());
         assert!(directories.look_up(&name(OPEN_MAX)).is_some());
         assert!(directories.0.lock().unwrap().open.len() <= OPEN_MAX);
+    }
+
+    #[test]
+    fn removed_directory_is_forgotten_with_all_below_it() {
+        let directories = KeptDirs::default();
+        let fd = Arc::new(rustix::fs::open("/", OFlags::RDONLY, Mode::empty()).unwrap());
+        for path in ["a", "a/b", "a/b/c", "ab"] {
+            directories.keep(Path::new(path), Arc::clone(&fd));
+        }
+        directories.forget(Path::new("a/b"));
+        let left = ["a", "a/b", "a/b/c", "ab"].map(|path| directories.look_up(Path::new(path)).is_some());
+        assert_eq!(left, [true, false, false, true]);
     }
 }

@@ -10,8 +10,10 @@ pub(in crate::fs) use kept::KeptDirs;
 pub(in crate::fs) use listing::read_names;
 pub(in crate::fs) use xattrs::Holder;
 
-use rustix::fs::{FileType, Stat};
-use rustix::io::Errno;
+use std::os::fd::OwnedFd;
+
+use rustix::fs::{FileType, Mode, OFlags, Stat};
+use rustix::io::{Errno, retry_on_intr};
 
 use super::metadata::EntryMeta;
 use crate::format::NodeKind;
@@ -70,6 +72,45 @@ fn timestamp(seconds: impl Into<i64>, nanos: impl TryInto<u32>) -> Timestamp {
     // A file system may hold garbage; records must not.
     Timestamp { seconds: seconds.into(), nanos: nanos.try_into().unwrap_or(0).min(999_999_999) }
 }
+
+/// Permission bits as the system takes them; the width of its mode word differs.
+pub(in crate::fs) fn system_mode(permissions: u32) -> Mode {
+    Mode::from_raw_mode(narrow(permissions & PERMISSIONS))
+}
+
+/// Integer widths differ between systems; permission bits fit all of them.
+fn narrow<T: TryFrom<u32> + Default>(value: u32) -> T {
+    T::try_from(value).unwrap_or_default()
+}
+
+/// A file by its file system and inode, whatever names it has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(in crate::fs) struct Identity {
+    device: u64,
+    inode: u64,
+}
+
+impl Identity {
+    pub(in crate::fs) fn of(stat: &Stat) -> Self {
+        Self { device: number(stat.st_dev), inode: number(stat.st_ino) }
+    }
+}
+
+/// Opens without a trace in the access time; only owners may, so others open as usual.
+pub(in crate::fs) fn open_without_trace(
+    open: impl Fn(OFlags) -> Result<OwnedFd, Errno>,
+    flags: OFlags,
+) -> Result<OwnedFd, Errno> {
+    match retry_on_intr(|| open(flags | NO_ATIME)) {
+        Err(Errno::PERM) => retry_on_intr(|| open(flags)),
+        result => result,
+    }
+}
+
+#[cfg(any(target_os = "linux", target_os = "android"))]
+const NO_ATIME: OFlags = OFlags::NOATIME;
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+const NO_ATIME: OFlags = OFlags::empty();
 
 pub(in crate::fs) fn is_unsupported(errno: Errno) -> bool {
     errno == Errno::NOTSUP || errno == Errno::OPNOTSUPP || errno == Errno::NOSYS

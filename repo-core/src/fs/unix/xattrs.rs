@@ -8,6 +8,7 @@ use std::os::fd::BorrowedFd;
 use std::path::Path;
 
 use rustix::buffer::spare_capacity;
+use rustix::fs::XattrFlags;
 use rustix::io::Errno;
 
 use super::is_unsupported;
@@ -63,6 +64,25 @@ impl Holder<'_> {
             }
             Err(errno) if errno == missing() => Ok(None),
             Err(errno) => Err(errno),
+        }
+    }
+
+    /// Sets one attribute, new or old.
+    pub(in crate::fs) fn set(self, name: &CStr, value: &[u8]) -> Result<(), Errno> {
+        let flags = XattrFlags::empty();
+        match self {
+            Self::Open(fd) => rustix::fs::fsetxattr(fd, name, value, flags),
+            Self::Link(path) => rustix::fs::lsetxattr(path, name, value, flags),
+            Self::Followed(path) => rustix::fs::setxattr(path, name, value, flags),
+        }
+    }
+
+    /// Removes one attribute.
+    pub(in crate::fs) fn remove(self, name: &CStr) -> Result<(), Errno> {
+        match self {
+            Self::Open(fd) => rustix::fs::fremovexattr(fd, name),
+            Self::Link(path) => rustix::fs::lremovexattr(path, name),
+            Self::Followed(path) => rustix::fs::removexattr(path, name),
         }
     }
 

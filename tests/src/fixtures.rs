@@ -12,6 +12,7 @@ use base64::engine::general_purpose::STANDARD;
 use flate2::read::GzDecoder;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::tree::{self, Entry, Kind};
@@ -139,6 +140,9 @@ pub struct Manifest {
     pub index_raw_json: BTreeMap<String, String>,
     /// All snapshots, oldest first.
     pub snapshots: Vec<SnapshotEntry>,
+    /// What restic 0.19.1 answers to questions, as JSON; null where nobody asked.
+    #[serde(rename = "queries_restic_0.19.1", default)]
+    pub queries: Value,
 }
 
 impl Manifest {

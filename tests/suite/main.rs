@@ -12,3 +12,4 @@ mod model; // random lives of a repository against plain copies
 mod cost; // requests that operations make
 mod crash; // the machine stops at operation N, for every N
 mod damage_found; // what a check finds
+mod query; // answers about snapshots, as restic gives them

@@ -2,3 +2,4 @@
 
 pub mod archive; // files → a snapshot
 pub mod check; // is everything there, and what it should be
+pub mod query; // ls, find, diff, stats, dump

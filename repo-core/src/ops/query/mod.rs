@@ -1,0 +1,6 @@
+//! Query: answers about snapshots. Changes nothing, takes no lock: the caller holds a shared one.
+//!
+//! Everything works on a [`Reader`](crate::repository::Reader) and on trees: which snapshots are meant, and which
+//! folder of them, is decided before (`snapshots::find`, `walk::lookup_dir`).
+
+pub mod ls; // the entries of a snapshot

@@ -71,20 +71,28 @@ impl FromStr for Id {
 
     /// Reads 64 hex digits of either case.
     fn from_str(text: &str) -> Result<Self, ParseIdError> {
-        fn digit(byte: u8) -> Result<u8, ParseIdError> {
-            (byte as char).to_digit(16).and_then(|d| u8::try_from(d).ok()).ok_or(ParseIdError)
-        }
-        let text = text.as_bytes();
-        if text.len() != 2 * ID_LEN {
-            return Err(ParseIdError);
-        }
-        let mut bytes = [0; ID_LEN];
-        for (byte, pair) in bytes.iter_mut().zip(text.chunks_exact(2)) {
-            *byte = digit(pair[0])? << 4 | digit(pair[1])?;
-        }
-        Ok(Self(bytes))
+        let (pairs, []) = text.as_bytes().as_chunks::<2>() else { return Err(ParseIdError) };
+        let pairs: &[[u8; 2]; ID_LEN] = pairs.try_into().map_err(|_| ParseIdError)?;
+        let mut wrong = 0;
+        let bytes = pairs.map(|[high, low]| {
+            let (high, low) = (HEX_VALUES[usize::from(high)], HEX_VALUES[usize::from(low)]);
+            wrong |= high | low;
+            high << 4 | low & 15
+        });
+        if wrong > 15 { Err(ParseIdError) } else { Ok(Self(bytes)) }
     }
 }
+
+/// The value of each hex digit, 255 for all other bytes. Repositories are full of ids, so a table it is.
+const HEX_VALUES: [u8; 256] = {
+    let (mut values, mut value) = ([255; 256], 0);
+    while value < 16 {
+        values[b"0123456789abcdef"[value as usize] as usize] = value;
+        values[b"0123456789ABCDEF"[value as usize] as usize] = value;
+        value += 1;
+    }
+    values
+};
 
 macro_rules! kinds_of_id {
     ($($(#[$doc:meta])* $name:ident),+ $(,)?) => {$(

@@ -10,6 +10,10 @@ use std::time::Duration;
 
 const DAY_SECONDS: i64 = 86_400;
 
+/// Seconds from the epoch to the first of January of the years 0 and 10000, where records' years end.
+const YEAR_0: i64 = -62_167_219_200;
+const YEAR_10000: i64 = 253_402_300_800;
+
 /// A point in time: seconds since 1970-01-01T00:00:00Z, and nanoseconds (below 10⁹) on top.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Timestamp {
@@ -66,14 +70,16 @@ impl Civil {
         let (days, clock) = (seconds.div_euclid(DAY_SECONDS), seconds.rem_euclid(DAY_SECONDS));
         // Days since 0000-03-01, in 400-year eras (H. Hinnant, chrono-compatible low-level date algorithms).
         let days = days + 719_468;
-        let (era, day_of_era) = (days.div_euclid(146_097), days.rem_euclid(146_097));
+        let era = days.div_euclid(146_097);
+        let [day_of_era, clock] =
+            [days - era * 146_097, clock].map(|small| u32::try_from(small).unwrap_or(0));
         let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
         let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
         let shifted_month = (5 * day_of_year + 2) / 153;
         let month = if shifted_month < 10 { shifted_month + 3 } else { shifted_month - 9 };
-        let small = |value: i64| u8::try_from(value).unwrap_or(u8::MAX);
+        let small = |value: u32| u8::try_from(value).unwrap_or(u8::MAX);
         Self {
-            year: year_of_era + era * 400 + i64::from(month <= 2),
+            year: i64::from(year_of_era) + era * 400 + i64::from(month <= 2),
             month: small(month),
             day: small(day_of_year - (153 * shifted_month + 2) / 5 + 1),
             hour: small(clock / 3600),
@@ -132,10 +138,11 @@ impl Time {
     ///
     /// 29 February moves to 1 March when the new year has none. Records cannot hold other years.
     pub fn clamp_year(self) -> Self {
-        let civil = self.civil();
-        if (0..=9999).contains(&civil.year) {
+        let local = self.instant.seconds.saturating_add(i64::from(self.offset_seconds));
+        if (YEAR_0..YEAR_10000).contains(&local) {
             return self;
         }
+        let civil = self.civil();
         let civil = Civil { year: civil.year.clamp(0, 9999), ..civil };
         let seconds = civil.to_seconds() - i64::from(self.offset_seconds);
         Self { instant: Timestamp { seconds, ..self.instant }, ..self }
@@ -153,40 +160,45 @@ impl Time {
     pub fn write(&self, out: &mut Vec<u8>) {
         let Civil { year, month, day, hour, minute, second } = self.civil();
         match u32::try_from(year) {
-            Ok(year @ 0..=9999) => push_digits::<4>(out, year),
+            Ok(year @ 0..=9999) => out.extend_from_slice(&digits::<4>(year)),
             _ => out.extend_from_slice(format!("{year:04}").as_bytes()),
         }
-        for (separator, value) in [(b'-', month), (b'-', day), (b'T', hour), (b':', minute), (b':', second)] {
-            out.push(separator);
-            push_digits::<2>(out, u32::from(value));
+        for (before, value) in [(b'-', month), (b'-', day), (b'T', hour), (b':', minute), (b':', second)] {
+            let [tens, ones] = pair(value);
+            out.extend_from_slice(&[before, tens, ones]);
         }
         if self.instant.nanos != 0 {
+            let fraction = digits::<9>(self.instant.nanos);
+            let zeros = fraction.iter().rev().take_while(|&&digit| digit == b'0').count();
             out.push(b'.');
-            push_digits::<9>(out, self.instant.nanos);
-            while out.last() == Some(&b'0') {
-                out.pop();
-            }
+            out.extend_from_slice(fraction.get(..9 - zeros).unwrap_or_default());
         }
         // Go decides by the offset in seconds, then cuts to minutes: 30 s ahead is `+00:00`, not `Z`.
         if self.offset_seconds == 0 {
             return out.push(b'Z');
         }
         let minutes = self.offset_seconds / 60;
-        out.push(if minutes < 0 { b'-' } else { b'+' });
-        push_digits::<2>(out, minutes.unsigned_abs() / 60);
-        out.push(b':');
-        push_digits::<2>(out, minutes.unsigned_abs() % 60);
+        let sign = if minutes < 0 { b'-' } else { b'+' };
+        for (before, value) in [(sign, minutes.unsigned_abs() / 60), (b':', minutes.unsigned_abs() % 60)] {
+            let [tens, ones] = digits(value);
+            out.extend_from_slice(&[before, tens, ones]);
+        }
     }
 }
 
-/// Appends the last `N` decimal digits.
-fn push_digits<const N: usize>(out: &mut Vec<u8>, mut value: u32) {
+/// The last `N` decimal digits.
+fn digits<const N: usize>(mut value: u32) -> [u8; N] {
     let mut digits = [b'0'; N];
     for digit in digits.iter_mut().rev() {
         *digit += u8::try_from(value % 10).unwrap_or(0);
         value /= 10;
     }
-    out.extend_from_slice(&digits);
+    digits
+}
+
+/// A number below 100.
+const fn pair(value: u8) -> [u8; 2] {
+    [b'0' + value / 10 % 10, b'0' + value % 10]
 }
 
 impl fmt::Display for Time {
@@ -207,72 +219,70 @@ impl FromStr for Time {
 
     /// Reads `2006-01-02T15:04:05[.fraction](Z|±hh:mm)`; digits beyond nanoseconds are dropped.
     fn from_str(text: &str) -> Result<Self, ParseTimeError> {
-        let bytes = text.as_bytes();
-        if bytes.len() < 20 || !text.is_ascii() {
-            return Err(ParseTimeError);
-        }
-        let separators = [(4, b'-'), (7, b'-'), (10, b'T'), (13, b':'), (16, b':')];
-        if separators.iter().any(|&(at, byte)| bytes[at] != byte) {
-            return Err(ParseTimeError);
-        }
-        let civil = Civil {
-            year: i64::from(number(&text[..4], 0, 9999)?),
-            month: small(number(&text[5..7], 1, 12)?),
-            day: small(number(&text[8..10], 1, 31)?),
-            hour: small(number(&text[11..13], 0, 23)?),
-            minute: small(number(&text[14..16], 0, 59)?),
-            second: small(number(&text[17..19], 0, 59)?),
+        Self::read(text.as_bytes()).ok_or(ParseTimeError)
+    }
+}
+
+impl Time {
+    fn read(text: &[u8]) -> Option<Self> {
+        let (head, rest) = text.split_first_chunk()?;
+        let &[y0, y1, y2, y3, b'-', m0, m1, b'-', d0, d1, b'T', h0, h1, b':', n0, n1, b':', s0, s1] = head
+        else {
+            return None;
         };
-        if Civil::from_seconds(civil.to_seconds()) != civil {
-            return Err(ParseTimeError); // 30 February and the like
-        }
-        let (nanos, rest) = fraction(&text[19..])?;
-        let offset_seconds = offset(rest)?;
+        let year = i64::from(number([y0, y1])?) * 100 + i64::from(number([y2, y3])?);
+        let month = number([m0, m1]).filter(|month| (1..=12).contains(month))?;
+        let civil = Civil {
+            year,
+            month,
+            day: number([d0, d1]).filter(|day| (1..=days_in(year, month)).contains(day))?,
+            hour: number([h0, h1]).filter(|&hour| hour < 24)?,
+            minute: number([n0, n1]).filter(|&minute| minute < 60)?,
+            second: number([s0, s1]).filter(|&second| second < 60)?,
+        };
+        let (nanos, rest) = read_fraction(rest)?;
+        let offset_seconds = read_offset(rest)?;
         let seconds = civil.to_seconds() - i64::from(offset_seconds);
-        Ok(Self { instant: Timestamp { seconds, nanos }, offset_seconds })
+        Some(Self { instant: Timestamp { seconds, nanos }, offset_seconds })
     }
 }
 
-fn number(text: &str, min: u32, max: u32) -> Result<u32, ParseTimeError> {
-    if !text.bytes().all(|byte| byte.is_ascii_digit()) {
-        return Err(ParseTimeError);
+fn days_in(year: i64, month: u8) -> u8 {
+    let leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
+    match month {
+        2 if leap => 29,
+        2 => 28,
+        4 | 6 | 9 | 11 => 30,
+        _ => 31,
     }
-    text.parse().ok().filter(|value| (min..=max).contains(value)).ok_or(ParseTimeError)
 }
 
-fn small(value: u32) -> u8 {
-    u8::try_from(value).unwrap_or(u8::MAX)
+/// Two digits as a number.
+fn number(digits: [u8; 2]) -> Option<u8> {
+    digits.iter().all(u8::is_ascii_digit).then(|| (digits[0] - b'0') * 10 + digits[1] - b'0')
 }
 
 /// Splits `.123…` off the front and gives it in nanoseconds.
-fn fraction(text: &str) -> Result<(u32, &str), ParseTimeError> {
-    let Some(digits) = text.strip_prefix(['.', ',']) else { return Ok((0, text)) };
-    let count = digits.bytes().take_while(u8::is_ascii_digit).count();
-    if count == 0 {
-        return Err(ParseTimeError);
-    }
-    let (digits, rest) = digits.split_at(count);
-    let nanos = (0..9).fold(0, |nanos, at| {
-        nanos * 10 + digits.as_bytes().get(at).map_or(0, |digit| u32::from(digit - b'0'))
-    });
-    Ok((nanos, rest))
+fn read_fraction(text: &[u8]) -> Option<(u32, &[u8])> {
+    let [b'.' | b',', rest @ ..] = text else { return Some((0, text)) };
+    let count = rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    let (digits, rest) = rest.split_at_checked(count)?;
+    let nanos = digits.iter().take(9).fold(0, |nanos, digit| nanos * 10 + u32::from(digit - b'0'));
+    let missing = 9usize.saturating_sub(count);
+    (count > 0).then(|| (nanos * 10u32.pow(u32::try_from(missing).unwrap_or(0)), rest))
 }
 
 /// Reads `Z` or `±hh:mm` as seconds.
-fn offset(text: &str) -> Result<i32, ParseTimeError> {
-    if text == "Z" {
-        return Ok(0);
-    }
-    let (sign, text) = match text.as_bytes().first() {
-        Some(b'+') => (1, &text[1..]),
-        Some(b'-') => (-1, &text[1..]),
-        _ => return Err(ParseTimeError),
+fn read_offset(text: &[u8]) -> Option<i32> {
+    let (sign, h0, h1, m0, m1) = match *text {
+        [b'Z'] => return Some(0),
+        [b'+', h0, h1, b':', m0, m1] => (1, h0, h1, m0, m1),
+        [b'-', h0, h1, b':', m0, m1] => (-1, h0, h1, m0, m1),
+        _ => return None,
     };
-    if text.len() != 5 || text.as_bytes()[2] != b':' {
-        return Err(ParseTimeError);
-    }
-    let minutes = number(&text[..2], 0, 24)? * 60 + number(&text[3..], 0, 59)?;
-    Ok(sign * i32::try_from(minutes * 60).map_err(|_| ParseTimeError)?)
+    let hours = number([h0, h1]).filter(|&hours| hours <= 24)?;
+    let minutes = number([m0, m1]).filter(|&minutes| minutes < 60)?;
+    Some(sign * (i32::from(hours) * 3600 + i32::from(minutes) * 60))
 }
 
 /// A time zone: what a local clock shows at an instant, historic offsets and summer time included.
@@ -357,9 +367,13 @@ mod tests {
 
     #[test]
     fn offset_text_survives_reading_and_writing() {
-        for text in
-            ["2024-02-29T12:00:00.5+05:45", "0001-01-01T00:00:00Z", "9999-12-31T23:59:59.999999999-11:30"]
-        {
+        for text in [
+            "2024-02-29T12:00:00.5+05:45",
+            "2000-02-29T23:59:59Z",
+            "1900-03-01T00:00:00.00000001Z",
+            "0001-01-01T00:00:00Z",
+            "9999-12-31T23:59:59.999999999-11:30",
+        ] {
             assert_eq!(text.parse::<Time>().unwrap().to_string(), text);
         }
         assert_eq!(
@@ -377,6 +391,20 @@ mod tests {
             "2024-01-01 00:00:00Z",
             "2024-01-01T00:00:00",
             "2024-01-01T00:00:00.Z",
+            "2023-02-29T00:00:00Z",
+            "2024-04-31T00:00:00Z",
+            "2024-00-01T00:00:00Z",
+            "2024-13-01T00:00:00Z",
+            "2024-01-00T00:00:00Z",
+            "2024-01-01T24:00:00Z",
+            "2024-01-01T00:60:00Z",
+            "2024-01-01T00:00:60Z",
+            "2024-01-01T00:00:00+25:00",
+            "2024-01-01T00:00:00+1:00",
+            "2024-01-01T00:00:00+01:60",
+            "2024-01-01T00:00:00ZZ",
+            "2024-01-01T00:00:00é",
+            "+024-01-01T00:00:00Z",
         ] {
             assert_eq!(text.parse::<Time>(), Err(ParseTimeError), "{text}");
         }
@@ -391,6 +419,12 @@ mod tests {
         assert_eq!(time(20_000, 2, 29), "9999-03-01T01:02:03.000000007Z");
         assert_eq!(time(-1, 12, 31), "0000-12-31T01:02:03.000000007Z");
         assert_eq!(time(2024, 2, 29), "2024-02-29T01:02:03.000000007Z");
+        assert_eq!(time(0, 1, 1), "0000-01-01T01:02:03.000000007Z");
+        assert_eq!(time(9999, 12, 31), "9999-12-31T01:02:03.000000007Z");
+        assert_eq!(time(10_000, 1, 1), "9999-01-01T01:02:03.000000007Z");
+        // What counts is the year that the local clock shows.
+        let east = Time { instant: Timestamp { seconds: YEAR_10000 - 1, nanos: 0 }, offset_seconds: 3600 };
+        assert_eq!(east.clamp_year().to_string(), "9999-01-01T00:59:59+01:00");
     }
 
     #[test]

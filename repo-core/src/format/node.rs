@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use super::error::FormatError;
-use super::json::{Array, Base64, Object, Reader, Unknown, Value, write_escaped, write_id};
+use super::json::{Array, Base64, Object, Reader, Unknown, Value, is_plain, write_escaped, write_id};
 use super::mode::Mode;
 use super::name::{NameError, checked_name, quote_name, unquote_name};
 use crate::id::{DataId, TreeId};
@@ -227,7 +227,11 @@ impl Node {
 
 fn write_name(out: &mut Vec<u8>, name: &[u8]) {
     out.push(b'"');
-    write_escaped(out, quote_name(name).as_bytes());
+    if name.iter().all(|&byte| is_plain(byte)) {
+        out.extend_from_slice(name); // nearly always
+    } else {
+        write_escaped(out, quote_name(name).as_bytes());
+    }
     out.push(b'"');
 }
 
@@ -349,5 +353,146 @@ impl Value for Xattr {
             _ => json.skip(),
         })?;
         Ok(Self { name: name.into_bytes(), value: value.map(|value| value.0) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::id::Id;
+    use crate::time::Timestamp;
+
+    fn parse(text: &str) -> Result<Node, FormatError> {
+        Node::parse(text.as_bytes())
+    }
+
+    #[test]
+    fn raw_target_replaces_the_text_one() {
+        let node =
+            |fields| parse(&format!(r#"{{"name":"l","type":"symlink",{fields}}}"#)).unwrap().link_target;
+        assert_eq!(node(r#""linktarget":"a\ufffd","linktarget_raw":"Yf8=""#), b"a\xff");
+        assert_eq!(node(r#""linktarget_raw":"Yf8=","linktarget":"a\ufffd""#), b"a\xff");
+        assert_eq!(node(r#""linktarget":"b","linktarget_raw":"""#), b"b");
+        assert_eq!(node(r#""linktarget":"b","linktarget_raw":null"#), b"b");
+    }
+
+    #[test]
+    fn nodes_of_other_programs_are_read() {
+        let node =
+            parse(r#"{"name":"d","type":"dir","mode":493,"mtime":null,"content":null,"user":null}"#).unwrap();
+        assert_eq!((node.mtime, node.mode, &*node.user), (Time::ZERO, Mode(493), ""));
+        assert!(node.is_dir() && !node.is_file());
+        let xattrs =
+            parse(r#"{"extended_attributes":[{"name":"a","value":null},{"name":"b","value":""}]}"#).unwrap();
+        let values: Vec<_> = xattrs.xattrs.into_iter().map(|xattr| xattr.value).collect();
+        assert_eq!(values, [None, Some(Vec::new())]);
+    }
+
+    #[test]
+    fn nonsense_is_no_node() {
+        for text in [
+            "",
+            "[]",
+            r#"{"name":1}"#,
+            r#"{"name":"\\q"}"#,
+            r#"{"mode":-1}"#,
+            r#"{"mtime":"now"}"#,
+            r#"{"content":[null]}"#,
+            r#"{"linktarget_raw":"?"}"#,
+            r#"{"generic_attributes":[]}"#,
+        ] {
+            assert!(parse(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn maps_are_written_as_go_writes_them() {
+        let node = parse(r#"{"generic_attributes":{"b" : [ 1 ],"a":{"x":"<"},"b":2}}"#).unwrap();
+        let mut out = Vec::new();
+        node.write(&mut out);
+        let text = String::from_utf8(out).unwrap();
+        assert!(text.contains(r#""generic_attributes":{"a":{"x":"\u003c"},"b":2},"#), "{text}");
+    }
+
+    #[test]
+    fn nodes_are_the_same_when_only_the_clock_differs() {
+        let node = Node::new("a", NodeKind::File);
+        let at = |offset_seconds| Time { instant: Timestamp { seconds: 7, nanos: 0 }, offset_seconds };
+        let utc = Node { mtime: at(0), ctime: at(0), atime: at(0), ..node.clone() };
+        let berlin = Node { mtime: at(3600), ctime: at(3600), atime: at(3600), ..node.clone() };
+        assert!(utc.is_same(&berlin) && utc != berlin);
+        for other in [
+            Node { mtime: at(0), ..node.clone() },
+            Node { size: 1, ..node.clone() },
+            Node { uid: 1, ..node.clone() },
+            Node { mode: Mode(1), ..node.clone() },
+            Node { user: "u".into(), ..node.clone() },
+            Node { content: Some(Vec::new()), ..node.clone() },
+            Node { xattrs: vec![Xattr::default()], ..node.clone() },
+            Node { name: b"b".to_vec(), ..node.clone() },
+        ] {
+            assert!(!node.is_same(&other), "{other:?}");
+        }
+    }
+
+    fn text() -> impl Strategy<Value = String> {
+        prop_oneof![Just(String::new()), any::<String>(), r#"["\\<>&/\x00-\x1f]{0,9}"#]
+    }
+
+    prop_compose! {
+        fn nodes()(
+            bytes in any::<[Vec<u8>; 3]>(),
+            texts in [text(), text(), text(), text(), text()],
+            kind in 0usize..9,
+            numbers in any::<[u64; 5]>(),
+            small in any::<[u32; 3]>(),
+            times in any::<[(i32, i16); 3]>(),
+            ids in prop::option::of(prop::collection::vec(any::<[u8; 32]>(), 0..4)),
+            extras in any::<[bool; 3]>(),
+        ) -> Node {
+            let [name, link_target, value] = bytes;
+            let [user, group, error, word, key] = texts;
+            let words = ["file", "dir", "symlink", "dev", "chardev", "fifo", "socket", "irregular"];
+            let [mtime, atime, ctime] = times.map(|(seconds, minutes)| Time {
+                instant: Timestamp { seconds: i64::from(seconds) * 10, nanos: seconds.unsigned_abs() % 1_000_000_000 },
+                offset_seconds: i32::from(minutes % 1440) * 60,
+            });
+            let xattr = Xattr { name: key.clone().into_bytes(), value: extras[1].then_some(value) };
+            Node {
+                mode: Mode(small[0]), uid: small[1], gid: small[2],
+                mtime, atime, ctime, link_target, error,
+                user: user.into(), group: group.into(),
+                inode: numbers[0], device_id: numbers[1], size: numbers[2], links: numbers[3], device: numbers[4],
+                xattrs: extras[0].then_some(xattr).into_iter().collect(),
+                subtree: ids.as_ref().and_then(|ids| ids.first()).map(|id| TreeId(Id::new(*id))),
+                content: ids.map(|ids| ids.into_iter().map(|id| DataId(Id::new(id))).collect()),
+                generic_attributes: extras[2].then(|| (key, "[1]".into())).into_iter().collect(),
+                unknown: extras[1].then(|| ("new field".to_owned(), "null".into())).into_iter().collect(),
+                ..Node::new(name, NodeKind::from_word(words.get(kind).unwrap_or(&&*word)))
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_written_reads_the_same(node in nodes()) {
+            let mut out = Vec::new();
+            node.write(&mut out);
+            prop_assert_eq!(Node::parse(&out), Ok(node));
+        }
+
+        #[test]
+        fn any_cut_and_any_changed_byte_is_harmless(node in nodes(), at: prop::sample::Index, byte: u8) {
+            let mut out = Vec::new();
+            node.write(&mut out);
+            let at = at.index(out.len());
+            let _ = Node::parse(&out[..at]);
+            out[at] = byte;
+            if let Ok(node) = Node::parse(&out) {
+                node.write(&mut out);
+            }
+        }
     }
 }

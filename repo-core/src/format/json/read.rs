@@ -5,53 +5,28 @@
 //! Nesting is bounded; nothing here panics or recurses deeper than that.
 
 use std::borrow::Cow;
-use std::fmt::Write as _;
-use std::sync::Arc;
-
-use base64::Engine as _;
-use base64::alphabet;
-use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 
 use super::Unknown;
+use super::text::{compact, fold, plain_len, repaired};
+use super::value::Value;
 use crate::format::error::FormatError;
 use crate::format::limits::JSON_DEPTH_MAX;
 use crate::id::Id;
 use crate::time::Time;
 
-type Result<T> = std::result::Result<T, FormatError>;
-
-/// Standard base64 as Go decodes it: padded, the spare bits at the end not looked at.
-const BASE64: GeneralPurpose = GeneralPurpose::new(
-    &alphabet::STANDARD,
-    GeneralPurposeConfig::new()
-        .with_decode_allow_trailing_bits(true)
-        .with_decode_padding_mode(DecodePaddingMode::RequireCanonical),
-);
+pub(super) type Result<T> = std::result::Result<T, FormatError>;
 
 /// A field's name.
-pub(crate) struct Key<'a> {
-    text: Cow<'a, str>,
-    folded: Option<String>,
+#[derive(Clone, Copy)]
+pub(crate) struct Key<'k> {
+    text: &'k str,
+    folded: &'k str,
 }
 
-impl<'a> Key<'a> {
-    fn new(text: Cow<'a, str>) -> Self {
-        // Every field we know is written in lower case, so only other keys need folding.
-        let folds = text.bytes().any(|byte| byte.is_ascii_uppercase() || !byte.is_ascii());
-        // Go's folding also takes U+017F for s and U+212A for k.
-        let folded =
-            folds.then(|| text.replace('\u{17f}', "s").replace('\u{212a}', "k").to_ascii_lowercase());
-        Self { text, folded }
-    }
-
-    /// The name in lower case, to match against.
-    pub(crate) fn name(&self) -> &str {
-        self.folded.as_deref().unwrap_or(&self.text)
-    }
-
-    /// The name as it was written.
-    pub(crate) fn into_text(self) -> String {
-        self.text.into_owned()
+impl<'k> Key<'k> {
+    /// The name in lower case, to match against: every field we know is written so, but for one `N`.
+    pub(crate) fn name(self) -> &'k str {
+        self.folded
     }
 }
 
@@ -62,15 +37,23 @@ pub(crate) struct Reader<'a> {
     text: Option<&'a str>,
     at: usize,
     depth: usize,
+    /// The last time read: in a node, the second one nearly always says the same again.
+    time: (Cow<'a, str>, Time),
 }
 
 impl<'a> Reader<'a> {
     pub(crate) fn new(input: &'a [u8]) -> Self {
-        Self { input, text: str::from_utf8(input).ok(), at: 0, depth: 0 }
+        Self {
+            input,
+            text: str::from_utf8(input).ok(),
+            at: 0,
+            depth: 0,
+            time: (Cow::Borrowed(""), Time::ZERO),
+        }
     }
 
     /// Reads one object that is the whole text.
-    pub(crate) fn record(input: &'a [u8], field: impl FnMut(&mut Self, Key<'a>) -> Result<()>) -> Result<()> {
+    pub(crate) fn record(input: &'a [u8], field: impl FnMut(&mut Self, Key<'_>) -> Result<()>) -> Result<()> {
         let mut json = Self::new(input);
         json.object(field)?;
         json.end()
@@ -88,15 +71,16 @@ impl<'a> Reader<'a> {
     }
 
     /// Reads an object, one call per field; the call reads the value.
-    pub(crate) fn object(&mut self, mut field: impl FnMut(&mut Self, Key<'a>) -> Result<()>) -> Result<()> {
+    pub(crate) fn object(&mut self, mut field: impl FnMut(&mut Self, Key<'_>) -> Result<()>) -> Result<()> {
         self.open(b'{', "an object")?;
         if self.accept(b'}') {
             return self.close();
         }
         loop {
-            let key = Key::new(self.string()?);
+            let text = self.string()?;
             self.expect(b':')?;
-            field(self, key)?;
+            let folded = fold(&text);
+            field(self, Key { text: &text, folded: folded.as_deref().unwrap_or(&text) })?;
             if self.accept(b'}') {
                 return self.close();
             }
@@ -131,7 +115,7 @@ impl<'a> Reader<'a> {
 
     /// Keeps a field that the record does not know.
     pub(crate) fn keep(&mut self, key: Key<'_>, unknown: &mut Unknown) -> Result<()> {
-        unknown.push((key.into_text(), self.raw()?));
+        unknown.push((key.text.to_owned(), self.raw()?));
         Ok(())
     }
 
@@ -166,8 +150,7 @@ impl<'a> Reader<'a> {
         }
         self.at += 1;
         let rest = self.rest();
-        let len = rest.iter().position(|&byte| matches!(byte, b'"' | b'\\' | 0..=0x1f));
-        let Some((plain, [end, ..])) = len.and_then(|len| rest.split_at_checked(len)) else {
+        let Some((plain, [end, ..])) = rest.split_at_checked(plain_len(rest)) else {
             return Err(self.syntax());
         };
         let start = self.at;
@@ -187,8 +170,7 @@ impl<'a> Reader<'a> {
     fn string_with_escapes(&mut self, mut text: String) -> Result<String> {
         loop {
             let rest = self.rest();
-            let len = rest.iter().position(|&byte| matches!(byte, b'"' | b'\\' | 0..=0x1f));
-            let Some((plain, [end, ..])) = len.and_then(|len| rest.split_at_checked(len)) else {
+            let Some((plain, [end, ..])) = rest.split_at_checked(plain_len(rest)) else {
                 return Err(self.syntax());
             };
             text.push_str(&repaired(plain));
@@ -240,14 +222,49 @@ impl<'a> Reader<'a> {
         digits.iter().try_fold(0, |code, &digit| Some(code << 4 | char::from(digit).to_digit(16)?))
     }
 
-    /// Reads an integer of any width.
-    fn integer<T: std::str::FromStr>(&mut self) -> Result<T> {
+    /// Reads an integer without a sign.
+    pub(super) fn unsigned<T: TryFrom<u64>>(&mut self) -> Result<T> {
         let start = self.at();
+        let mut value = Some(0u64);
+        while let Some(digit @ b'0'..=b'9') = self.input.get(self.at) {
+            value = value.and_then(|value| value.checked_mul(10)?.checked_add(u64::from(digit - b'0')));
+            self.at += 1;
+        }
+        if self.at == start {
+            return Err(self.wrong("an unsigned integer"));
+        }
+        let leading_zero = self.at > start + 1 && self.input.get(start) == Some(&b'0');
+        let more = matches!(self.rest().first(), Some(b'.' | b'e' | b'E'));
+        let value = value.filter(|_| !leading_zero && !more).and_then(|value| T::try_from(value).ok());
+        value.ok_or(FormatError::Value { at: start, expected: "an unsigned integer in range" })
+    }
+
+    /// Reads an integer that may have a sign.
+    pub(super) fn signed(&mut self) -> Result<i64> {
+        let at = self.at();
         if !matches!(self.rest().first(), Some(b'-' | b'0'..=b'9')) {
             return Err(self.wrong("an integer"));
         }
-        let text = self.number_text()?;
-        text.parse().map_err(|_| FormatError::Value { at: start, expected: "an integer in range" })
+        self.number_text()?.parse().map_err(|_| FormatError::Value { at, expected: "an integer in range" })
+    }
+
+    /// Reads `true` or `false`.
+    pub(super) fn bool(&mut self) -> Result<bool> {
+        self.peek();
+        let found = self.word("true");
+        if found || self.word("false") { Ok(found) } else { Err(self.wrong("true or false")) }
+    }
+
+    /// Reads an RFC 3339 time.
+    pub(super) fn time(&mut self) -> Result<Time> {
+        let at = self.at();
+        let text = self.string()?;
+        if text != self.time.0 || text.is_empty() {
+            let expected = "an RFC 3339 time";
+            self.time.1 = text.parse().map_err(|_| FormatError::Value { at, expected })?;
+            self.time.0 = text;
+        }
+        Ok(self.time.1)
     }
 
     /// Reads a number as text, by the grammar of JSON.
@@ -276,7 +293,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Reads 64 hex digits.
-    fn id(&mut self) -> Result<Id> {
+    pub(super) fn id(&mut self) -> Result<Id> {
         let start = self.at();
         self.string()?.parse().map_err(|_| FormatError::Value { at: start, expected: "64 hex digits" })
     }
@@ -343,128 +360,6 @@ impl<'a> Reader<'a> {
             _ => self.syntax(),
         }
     }
-}
-
-/// Something a record's field can hold.
-pub(crate) trait Value: Sized {
-    fn read(json: &mut Reader<'_>) -> Result<Self>;
-
-    /// What `null` does; by default nothing.
-    fn set_null(&mut self) {}
-}
-
-macro_rules! values {
-    ($($kind:ty: $json:ident => $read:expr),+ $(,)?) => {$(
-        impl Value for $kind {
-            fn read($json: &mut Reader<'_>) -> Result<Self> {
-                $read
-            }
-        }
-    )+};
-}
-
-values! {
-    u32: json => json.integer(),
-    u64: json => json.integer(),
-    i64: json => json.integer(),
-    String: json => Ok(json.string()?.into_owned()),
-    Arc<str>: json => Ok(Self::from(&*json.string()?)),
-    Id: json => json.id(),
-    bool: json => {
-        json.peek();
-        let found = json.word("true");
-        if found || json.word("false") { Ok(found) } else { Err(json.wrong("true or false")) }
-    },
-    Time: json => {
-        let at = json.at();
-        json.string()?.parse().map_err(|_| FormatError::Value { at, expected: "an RFC 3339 time" })
-    },
-}
-
-macro_rules! id_values {
-    ($($kind:ident),+) => {
-        use crate::id::{$($kind),+};
-        values! { $($kind: json => json.id().map(Self)),+ }
-    };
-}
-
-id_values!(DataId, TreeId, PackId, IndexId, SnapshotId);
-
-impl<T: Value> Value for Option<T> {
-    fn read(json: &mut Reader<'_>) -> Result<Self> {
-        T::read(json).map(Some)
-    }
-
-    fn set_null(&mut self) {
-        *self = None;
-    }
-}
-
-impl<T: Value> Value for Vec<T> {
-    fn read(json: &mut Reader<'_>) -> Result<Self> {
-        let mut values = Self::new();
-        json.array(|json| {
-            values.push(T::read(json)?);
-            Ok(())
-        })?;
-        Ok(values)
-    }
-
-    fn set_null(&mut self) {
-        self.clear();
-    }
-}
-
-/// Bytes that stand in the text as base64.
-#[derive(Default)]
-pub(crate) struct Base64(pub(crate) Vec<u8>);
-
-impl Value for Base64 {
-    fn read(json: &mut Reader<'_>) -> Result<Self> {
-        let at = json.at();
-        let text = json.string()?;
-        // Go steps over line ends inside base64.
-        let text = if text.contains(['\r', '\n']) { text.replace(['\r', '\n'], "").into() } else { text };
-        BASE64.decode(&*text).map(Self).map_err(|_| FormatError::Value { at, expected: "base64" })
-    }
-
-    fn set_null(&mut self) {
-        self.0.clear();
-    }
-}
-
-/// Text with every byte that is not UTF-8 replaced by U+FFFD.
-fn repaired(bytes: &[u8]) -> Cow<'_, str> {
-    if let Ok(text) = str::from_utf8(bytes) {
-        return Cow::Borrowed(text);
-    }
-    let mut text = String::with_capacity(bytes.len() + 16);
-    for chunk in bytes.utf8_chunks() {
-        text.push_str(chunk.valid());
-        text.extend(chunk.invalid().iter().map(|_| char::REPLACEMENT_CHARACTER));
-    }
-    Cow::Owned(text)
-}
-
-/// Drops the blanks between tokens and escapes what Go escapes inside strings.
-fn compact(json: &[u8]) -> Box<str> {
-    let text = repaired(json);
-    let mut out = String::with_capacity(text.len());
-    let (mut in_string, mut escaped) = (false, false);
-    for symbol in text.chars() {
-        match symbol {
-            ' ' | '\t' | '\n' | '\r' if !in_string => continue,
-            '<' | '>' | '&' | '\u{2028}' | '\u{2029}' => {
-                let _ = write!(out, "\\u{:04x}", u32::from(symbol)); // a String takes everything
-                continue;
-            }
-            '"' if !escaped => in_string = !in_string,
-            _ => {}
-        }
-        escaped = symbol == '\\' && !escaped;
-        out.push(symbol);
-    }
-    out.into()
 }
 
 #[cfg(test)]

@@ -16,7 +16,7 @@ use crate::time::Time;
 ///
 /// let mut text = Vec::new();
 /// let mut object = Object::begin(&mut text);
-/// object.string("name", "<a>").number_unless_zero("size", 0);
+/// object.string("name", "<a>").number_unless_zero("size", 0u32);
 /// object.end();
 /// assert_eq!(text, br#"{"name":"\u003ca\u003e"}"#);
 /// ```
@@ -220,7 +220,7 @@ fn write_escaped_text(out: &mut Vec<u8>, text: &str) {
 }
 
 /// Whether a byte stands for itself whatever surrounds it.
-const fn is_plain(byte: u8) -> bool {
+pub(crate) const fn is_plain(byte: u8) -> bool {
     matches!(byte, b' '..=b'~') && !matches!(byte, b'"' | b'\\' | b'<' | b'>' | b'&')
 }
 

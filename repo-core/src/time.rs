@@ -327,6 +327,13 @@ impl Zone {
         Time { instant, offset_seconds }
     }
 
+    /// What the zone is called at the instant, such as `CEST`.
+    pub fn abbreviation(&self, instant: Timestamp) -> String {
+        let seconds = instant.seconds.clamp(-377_000_000_000, 253_000_000_000);
+        jiff::Timestamp::from_second(seconds)
+            .map_or_else(|_| "UTC".to_owned(), |at| self.0.to_offset_info(at).abbreviation().to_owned())
+    }
+
     /// The instant at which this zone's clock shows `civil`; in a gap or fold, the one Go's `time.Date` takes.
     pub fn resolve(&self, civil: Civil) -> Time {
         let local = civil.to_seconds();
@@ -440,5 +447,7 @@ mod tests {
         let at = |hour| Civil { year: 2024, month: 3, day: 31, hour, minute: 30, second: 0 };
         assert_eq!(berlin.resolve(at(1)).to_string(), "2024-03-31T01:30:00+01:00");
         assert_eq!(berlin.resolve(at(3)).to_string(), "2024-03-31T03:30:00+02:00");
+        assert_eq!(berlin.abbreviation(berlin.resolve(at(1)).instant), "CET");
+        assert_eq!(berlin.abbreviation(berlin.resolve(at(3)).instant), "CEST");
     }
 }

@@ -28,7 +28,7 @@ pub(super) fn choose(
         ReadData::All => packs,
         ReadData::Part { part, parts } => {
             let bucket = |pack: &PackId| u16::from(pack.id().as_bytes()[0]) % parts.max(1) + 1;
-            packs.retain(|(pack, _)| bucket(pack) == u16::from(part));
+            packs.retain(|(pack, _)| bucket(pack) == part);
             packs
         }
         ReadData::Percent(percent) => {

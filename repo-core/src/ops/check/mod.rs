@@ -37,7 +37,7 @@ pub enum ReadData {
     /// Packs of part `part` of `parts`, from 1; each pack belongs to one part for good.
     Part {
         /// Which part, 1 to `parts`.
-        part: u8,
+        part: u16,
         /// How many parts there are, at most 256.
         parts: u16,
     },

@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use crate::id::SnapshotId;
 use crate::time::{Time, Timestamp, Zone};
 
 /// Everything an operation takes from its surroundings. Cheap to clone.
@@ -160,6 +161,11 @@ pub enum Event<'a> {
     End {
         /// Which stage.
         stage: Stage,
+    },
+    /// A backup has chosen the snapshot it is compared with.
+    Parent {
+        /// Which one; `None` means that every file is read.
+        id: Option<SnapshotId>,
     },
     /// Work on a file of the source or target begins.
     Started {

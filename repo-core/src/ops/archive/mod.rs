@@ -31,7 +31,7 @@ pub use select::{Everything, Select};
 use std::path::PathBuf;
 use std::sync::PoisonError;
 
-use crate::context::{Context, Stage};
+use crate::context::{Context, Event, Stage};
 use crate::format::Snapshot;
 use crate::fs::source::targets::{self, TargetTree};
 use crate::fs::source::{Links, Source};
@@ -65,6 +65,7 @@ pub fn archive(
     let missing = missing_targets(source, &plan)?;
     let snapshot = new_snapshot(options, &plan.paths, options.time.unwrap_or(start));
     let parent = change::choose_parent(context, repository, &snapshot, &options.parent)?;
+    context.tell(&Event::Parent { id: parent.as_ref().map(|stored| stored.id) });
     let index = repository.load_index(context)?;
     let reader = Reader::new(repository, index.clone());
     let parent = parent.map(|stored| Parent::new(context, reader, stored, &options.origin));

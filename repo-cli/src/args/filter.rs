@@ -1,0 +1,44 @@
+//! The flags that choose among snapshots, and those that choose among files. Shared by many commands.
+
+use std::ffi::OsString;
+
+use clap::Args;
+
+/// Which snapshots: all that pass every kind of filter given.
+#[derive(Debug, Clone, Default, Args)]
+pub struct SnapshotFilter {
+    /// Only snapshots of this host; repeatable, '' takes back RESTIC_HOST
+    #[arg(short = 'H', long = "host", value_name = "HOST", help_heading = HEADING)]
+    pub hosts: Vec<String>,
+
+    /// Only snapshots with all of these tags; repeat for "or", '' means no tags
+    #[arg(long = "tag", value_name = "TAG[,TAG…]", help_heading = HEADING)]
+    pub tags: Vec<String>,
+
+    /// Only snapshots that include this absolute path; repeat for "and"
+    #[arg(long = "path", value_name = "PATH", help_heading = HEADING)]
+    pub paths: Vec<OsString>,
+}
+
+/// Which files to leave out.
+#[derive(Debug, Clone, Default, Args)]
+pub struct Excludes {
+    /// Leave out what matches the pattern; repeatable
+    #[arg(short, long, value_name = "PATTERN", help_heading = FILES)]
+    pub exclude: Vec<OsString>,
+
+    /// The same, ignoring case
+    #[arg(long, value_name = "PATTERN", help_heading = FILES)]
+    pub iexclude: Vec<OsString>,
+
+    /// File with patterns to leave out, one per line; repeatable
+    #[arg(long, value_name = "FILE", help_heading = FILES)]
+    pub exclude_file: Vec<OsString>,
+
+    /// The same, ignoring case
+    #[arg(long, value_name = "FILE", help_heading = FILES)]
+    pub iexclude_file: Vec<OsString>,
+}
+
+const HEADING: &str = "Choosing snapshots";
+const FILES: &str = "Choosing files";

@@ -1,0 +1,106 @@
+//! What was typed: a command line → one [`Typed`].
+//!
+//! clap describes the flags; [`go_flags`] makes it read them as restic's users are used to. Nothing here looks
+//! at the environment, opens a file or prints.
+
+#![allow(clippy::doc_markdown, reason = "doc comments of flags are what `help` prints")]
+#![allow(clippy::struct_field_names, reason = "fields are named like their flags")]
+
+mod go_flags;
+mod mistake;
+pub mod pages;
+pub mod values;
+
+pub mod filter;
+pub mod global;
+
+pub mod backup;
+pub mod cat;
+pub mod check;
+pub mod generate;
+pub mod help;
+pub mod init;
+pub mod key;
+pub mod list;
+pub mod snapshots;
+pub mod unlock;
+pub mod version;
+
+use std::ffi::OsString;
+
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+
+pub use global::Global;
+pub use mistake::Mistake;
+
+/// The command line, read.
+#[derive(Debug, Parser)]
+#[command(
+    name = "larder",
+    about = "Deduplicating, encrypted backups in restic's repository format",
+    disable_help_flag = true,
+    disable_help_subcommand = true,
+    args_override_self = true
+)]
+pub struct Typed {
+    #[command(flatten)]
+    pub global: Global,
+
+    /// Print the version
+    #[arg(short = 'V', long)]
+    pub version: bool,
+
+    #[command(subcommand)]
+    pub command: Option<Command>,
+}
+
+/// Every command.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    Init(init::Init),
+    Backup(Box<backup::Backup>),
+    Snapshots(snapshots::Snapshots),
+    Check(check::Check),
+    Key(key::Key),
+    Unlock(unlock::Unlock),
+    Cat(cat::Cat),
+    List(list::List),
+    Generate(generate::Generate),
+    Version(version::Version),
+    Help(help::Help),
+}
+
+/// Reads a command line, the program's own name first.
+pub fn parse(line: impl IntoIterator<Item = OsString>) -> Result<Typed, Mistake> {
+    let mut described = Typed::command();
+    described.build();
+    let line = go_flags::normalize(&described, line);
+    let matches = described.try_get_matches_from_mut(&line.words);
+    let typed = matches.and_then(|matches| Typed::from_arg_matches(&matches));
+    let mut typed = typed.or_else(|error| mistake::explain(&error, &line))?;
+    if line.unknown_action {
+        typed.global.help = true; // as restic: `key` with an unknown word shows the help
+    }
+    if typed.global.help || typed.command.is_none() && !typed.version {
+        typed.command = Some(Command::Help(help::Help { words: line.commands }));
+    }
+    Ok(typed)
+}
+
+/// One line for every outdated flag on the command line, in restic's words.
+pub fn outdated(command: &Command) -> Vec<&'static str> {
+    let mut lines = Vec::new();
+    match command {
+        Command::Backup(args) if args.hostname.is_some() => {
+            lines.push("Flag --hostname has been deprecated, use --host");
+        }
+        Command::Snapshots(args) if args.last => {
+            lines.push("Flag --last has been deprecated, use --latest 1");
+        }
+        Command::Check(args) if args.check_unused => {
+            lines.push("Flag --check-unused has been deprecated, it is ignored");
+        }
+        _ => {}
+    }
+    lines
+}

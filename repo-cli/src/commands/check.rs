@@ -1,0 +1,112 @@
+//! `check`: a verdict on the repository.
+
+use anyhow::Result;
+use repo_core::format::json::Object;
+use repo_core::ops::check::{CheckOptions, CheckReport, Finding, ReadData, Remedy, check};
+
+use crate::args::check::Check;
+use crate::exit::wrong;
+use crate::select;
+use crate::session::Session;
+use crate::ui::escape::visible;
+use crate::ui::screen::Level;
+use crate::ui::views::CheckView;
+
+pub fn run(session: &Session, args: &Check) -> Result<()> {
+    if args.read_data && args.read_data_subset.is_some() {
+        return Err(wrong(
+            "check flags --read-data and --read-data-subset cannot be used together",
+            "Keep one of them.",
+        ));
+    }
+    let read_data = match args.read_data_subset {
+        Some(subset) => subset,
+        None if args.read_data => ReadData::All,
+        None => ReadData::Nothing,
+    };
+    let mut options = CheckOptions::default();
+    options.lock = session.lock_options();
+    options.read_data = read_data;
+    options.snapshots = args.ids.iter().map(|id| select::wanted(id)).collect();
+    options.filter = select::filter(session, &args.filter);
+
+    let repository = session.open()?;
+    session.screen.say(Level::Normal, "create exclusive lock for repository");
+    let drawing = session.progress.show(CheckView { read_data });
+    let report = check(&session.context, &repository, &options)?;
+    drop(drawing);
+    tell(session, &report);
+    if report.is_sound() {
+        session.screen.say(Level::Normal, "no errors were found");
+        return Ok(());
+    }
+    Err(wrong("repository contains errors", advice(&report)))
+}
+
+fn tell(session: &Session, report: &CheckReport) {
+    if session.settings.json {
+        let mut line = Vec::new();
+        summary(&mut line, report);
+        return session.screen.line(String::from_utf8_lossy(&line));
+    }
+    let extra =
+        report.findings.iter().filter(|finding| matches!(finding, Finding::PackUnreferenced { .. })).count();
+    if extra > 0 && report.is_sound() {
+        session.screen.say(
+            Level::Normal,
+            format!("{extra} additional files were found in the repo, which likely contain duplicate data."),
+        );
+        session
+            .screen
+            .say(Level::Normal, "This is non-critical, you can run `restic prune` to correct this.");
+    }
+    for file in &report.affected {
+        let path = visible(file.path.as_os_str().as_encoded_bytes());
+        let below = if file.is_dir { " and all below" } else { "" };
+        session.screen.warn(format!("damaged in snapshot {}: {path}{below}", file.snapshot.short()));
+    }
+}
+
+fn summary(out: &mut Vec<u8>, report: &CheckReport) {
+    let broken = report.broken_packs();
+    let remedies = report.remedies();
+    let mut object = Object::begin(out);
+    object.string("message_type", "summary").number("num_errors", report.errors().count() as u64);
+    if broken.is_empty() {
+        object.key("broken_packs").extend_from_slice(b"null");
+    } else {
+        let ids: Vec<String> = broken.iter().map(ToString::to_string).collect();
+        object.strings("broken_packs", &ids);
+    }
+    object.bool("suggest_repair_index", remedies.contains(&Remedy::RepairIndex));
+    object.bool("suggest_prune", remedies.contains(&Remedy::Prune));
+    object.end();
+}
+
+/// What mends it, in the order in which to do it. Nothing is to be pruned before all else is mended.
+fn advice(report: &CheckReport) -> String {
+    let packs: Vec<String> = report.broken_packs().iter().map(ToString::to_string).collect();
+    let remedies = report.remedies();
+    let mut steps = Vec::new();
+    for remedy in &remedies {
+        match remedy {
+            Remedy::RepairPacks => steps.push(format!("restic repair packs {}", packs.join(" "))),
+            Remedy::RepairIndex => steps.push("restic repair index".to_owned()),
+            Remedy::RemoveFile => steps.push("remove the files named above from the repository".to_owned()),
+            _ => {}
+        }
+    }
+    if !report.affected.is_empty() || remedies.contains(&Remedy::BackUpAgain) {
+        steps.push(
+            "larder backup, of the same files if they still exist: what was lost is stored anew".to_owned(),
+        );
+    }
+    if !report.affected.is_empty() || remedies.contains(&Remedy::RepairSnapshots) {
+        steps.push("restic repair snapshots --forget, if something is lost for good".to_owned());
+    }
+    if steps.is_empty() {
+        return "Look at the storage, then run `larder check --read-data` again.".to_owned();
+    }
+    let numbered = steps.iter().enumerate().map(|(at, step)| format!("  {}. {step}", at + 1));
+    format!("Copy the repository first if you can. Then:\n{}", numbered.collect::<Vec<_>>().join("\n"))
+}

@@ -1,0 +1,50 @@
+//! One file per command: what was typed → options of the core → one call → what is shown.
+
+mod backup;
+mod cat;
+mod check;
+mod generate;
+mod help;
+mod init;
+mod key;
+mod list;
+mod snapshots;
+mod unlock;
+mod version;
+
+use anyhow::Result;
+
+use crate::args::{self, Command, Typed};
+use crate::session::Session;
+use crate::ui::views::PlainView;
+
+/// Runs the command that was typed.
+pub fn run(session: &Session, typed: Typed) -> Result<()> {
+    let Some(command) = typed.command else {
+        version::run(session);
+        return Ok(());
+    };
+    for line in session.settings.warnings.iter().map(String::as_str).chain(args::outdated(&command)) {
+        session.screen.warn(line);
+    }
+    let _drawing = session.progress.show(PlainView);
+    match command {
+        Command::Backup(args) => backup::run(session, &args),
+        Command::Cat(args) => cat::run(session, &args),
+        Command::Check(args) => check::run(session, &args),
+        Command::Generate(args) => generate::run(session, &args),
+        Command::Init(args) => init::run(session, &args),
+        Command::Key(args) => key::run(session, &args),
+        Command::List(args) => list::run(session, &args),
+        Command::Snapshots(args) => snapshots::run(session, &args),
+        Command::Unlock(args) => unlock::run(session, &args),
+        Command::Help(args) => {
+            help::run(session, &args);
+            Ok(())
+        }
+        Command::Version(_) => {
+            version::run(session);
+            Ok(())
+        }
+    }
+}

@@ -1,0 +1,359 @@
+//! The environment: variables → the arguments that were not typed.
+//!
+//! For every setting `LARDER_NAME` goes before `RESTIC_NAME`, an empty variable counts as unset, and what was
+//! typed goes before both. No other file looks up a variable of ours; what comes out is
+//! [`Settings`].
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::fmt::Display;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use repo_core::compress::Compression;
+use repo_core::filter::decode_text;
+use repo_core::pack::PackSize;
+use repo_core::time::Zone;
+use zeroize::Zeroizing;
+
+use crate::args::Global;
+use crate::args::init::FromRepository;
+use crate::args::values;
+use crate::exit::wrong;
+use crate::password;
+use crate::ui::screen::Level;
+
+/// The variables of this run.
+#[derive(Debug, Clone, Default)]
+pub struct Environment(BTreeMap<String, OsString>);
+
+impl Environment {
+    /// What the process was started with.
+    pub fn of_process() -> Self {
+        std::env::vars_os().map(|(name, value)| (name.to_string_lossy().into_owned(), value)).collect()
+    }
+
+    /// A variable of the system, as it is; `None` if unset.
+    pub fn raw(&self, name: &str) -> Option<&OsString> {
+        self.0.get(name)
+    }
+
+    /// `LARDER_name`, else `RESTIC_name`, with the variable's full name; `None` if both are empty or unset.
+    fn ours(&self, name: &str) -> Option<(String, String)> {
+        ["LARDER_", "RESTIC_"].iter().find_map(|prefix| {
+            let full = format!("{prefix}{name}");
+            let value = self.0.get(&full).filter(|value| !value.is_empty())?;
+            Some((full, value.to_string_lossy().into_owned()))
+        })
+    }
+
+    /// The value of one of our settings.
+    pub fn get(&self, name: &str) -> Option<String> {
+        self.ours(name).map(|(_, value)| value)
+    }
+
+    fn parsed<T, E: Display>(&self, name: &str, parse: impl Fn(&str) -> Result<T, E>) -> Result<Option<T>> {
+        let Some((full, value)) = self.ours(name) else { return Ok(None) };
+        parse(&value).map(Some).map_err(|error| {
+            wrong(
+                format!("invalid value for {full} {value:?}: {error}"),
+                format!("Correct or unset the variable {full}."),
+            )
+        })
+    }
+}
+
+/// Everything that was typed or set and is not the business of one command alone.
+#[derive(Clone)]
+pub struct Settings {
+    /// The repository to work on.
+    pub repository: Access,
+    /// How to lock it.
+    pub lock: Lock,
+    /// Extended options of storages.
+    pub storage: backends::Options,
+    /// How hard to compress.
+    pub compression: Compression,
+    /// Target size of new packs in MiB, not checked yet.
+    pub pack_mib: u64,
+    /// Whether what is uploaded is opened and compared before.
+    pub extra_verify: bool,
+    /// Whether results are JSON.
+    pub json: bool,
+    /// How much is said.
+    pub level: Level,
+    /// How often progress is shown, per second, if somebody said so.
+    pub progress_per_second: Option<f64>,
+    /// The host name to store and to filter by.
+    pub host: Option<String>,
+    /// How many files are read at once.
+    pub read_concurrency: Option<u32>,
+    /// The zone of the local clock.
+    pub zone: Zone,
+    /// Whether even restic's oddities are kept, such as exit code 0 when an id names nothing.
+    pub strict: bool,
+    /// What to say on standard error before anything else.
+    pub warnings: Vec<String>,
+}
+
+/// Where a repository lies, and what opens it.
+#[derive(Clone, Default)]
+pub struct Access {
+    location: Option<String>,
+    location_file: Option<String>,
+    /// Where its password may come from.
+    pub password: password::Sources,
+    /// The start of the id of the key to try first.
+    pub key_hint: Option<String>,
+    flags: &'static str,
+}
+
+/// How to lock a repository.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Lock {
+    /// Not at all.
+    pub none: bool,
+    /// How long to wait for another one's lock.
+    pub retry: Duration,
+}
+
+const PACK_MIB_DEFAULT: u64 = 16;
+
+impl Settings {
+    /// Merges what was typed with the environment.
+    pub fn new(typed: &Global, environment: &Environment) -> Result<Self> {
+        if typed.quiet && typed.verbose > 0 {
+            return Err(wrong(
+                "--quiet and --verbose cannot be specified at the same time",
+                "Leave out one of them.",
+            ));
+        }
+        let level = match (typed.quiet, typed.verbose) {
+            (true, _) => Level::Quiet,
+            (_, 0) => Level::Normal,
+            (_, 1) => Level::Verbose,
+            _ => Level::Detailed,
+        };
+        // Variables are read even where a flag goes before them: a bad one is always told.
+        let compression = environment.parsed("COMPRESSION", str::parse::<Compression>)?;
+        let compression = match &typed.compression {
+            Some(mode) => Some(mode.parse::<Compression>().map_err(|error| {
+                wrong(format!("invalid argument {mode:?} for \"--compression\" flag"), format!("{error}."))
+            })?),
+            None => compression,
+        };
+        let pack_mib = environment.parsed("PACK_SIZE", str::parse::<u64>)?;
+        let pack_mib = typed.pack_size.or(pack_mib).filter(|mib| *mib > 0).unwrap_or(PACK_MIB_DEFAULT);
+        let read_concurrency = environment.parsed("READ_CONCURRENCY", str::parse::<u32>)?;
+        let tz = environment.raw("TZ").map(|value| value.to_string_lossy());
+        Ok(Self {
+            repository: Access::main(typed, environment),
+            lock: Lock { none: typed.no_lock, retry: typed.retry_lock.unwrap_or_default() },
+            storage: backends::Options::parse(&typed.options)?,
+            compression: compression.unwrap_or_default(),
+            pack_mib,
+            extra_verify: !typed.no_extra_verify,
+            json: typed.json,
+            level,
+            progress_per_second: environment.get("PROGRESS_FPS").and_then(|fps| fps.parse().ok()),
+            host: environment.get("HOST"),
+            read_concurrency,
+            zone: Zone::from_tz(tz.as_deref()),
+            strict: environment.get("COMPATIBILITY").is_some_and(|mode| mode == "strict"),
+            warnings: features(environment)?,
+        })
+    }
+
+    /// Target size of new packs. Only commands that open a repository mind a bad one.
+    pub fn pack_size(&self) -> Result<PackSize> {
+        let what = match self.pack_mib {
+            0..4 => "pack size smaller than minimum of 4 MiB",
+            _ => "pack size larger than limit of 128 MiB",
+        };
+        let size = u32::try_from(self.pack_mib).ok().and_then(|mib| PackSize::from_mib(mib).ok());
+        size.ok_or_else(|| {
+            wrong(what, "Give --pack-size or RESTIC_PACK_SIZE as a number of MiB from 4 to 128.")
+        })
+    }
+}
+
+impl Access {
+    /// The repository to work on.
+    fn main(typed: &Global, environment: &Environment) -> Self {
+        Self {
+            location: filled(typed.repo.as_ref()).or_else(|| environment.get("REPOSITORY")),
+            location_file: filled(typed.repository_file.as_ref())
+                .or_else(|| environment.get("REPOSITORY_FILE")),
+            password: password::Sources {
+                file: filled(typed.password_file.as_ref()).or_else(|| environment.get("PASSWORD_FILE")),
+                command: filled(typed.password_command.as_ref())
+                    .or_else(|| environment.get("PASSWORD_COMMAND")),
+                value: environment.get("PASSWORD").map(Zeroizing::new),
+                empty: typed.insecure_no_password,
+                empty_flag: "--insecure-no-password",
+            },
+            key_hint: filled(typed.key_hint.as_ref()).or_else(|| environment.get("KEY_HINT")),
+            flags: "-r or --repository-file",
+        }
+    }
+
+    /// A second repository to take something from.
+    pub fn other(typed: &FromRepository, environment: &Environment) -> Self {
+        Self {
+            location: filled(typed.from_repo.as_ref()).or_else(|| environment.get("FROM_REPOSITORY")),
+            location_file: filled(typed.from_repository_file.as_ref())
+                .or_else(|| environment.get("FROM_REPOSITORY_FILE")),
+            password: password::Sources {
+                file: filled(typed.from_password_file.as_ref())
+                    .or_else(|| environment.get("FROM_PASSWORD_FILE")),
+                command: filled(typed.from_password_command.as_ref())
+                    .or_else(|| environment.get("FROM_PASSWORD_COMMAND")),
+                value: environment.get("FROM_PASSWORD").map(Zeroizing::new),
+                empty: typed.from_insecure_no_password,
+                empty_flag: "--from-insecure-no-password",
+            },
+            key_hint: filled(typed.from_key_hint.as_ref()).or_else(|| environment.get("FROM_KEY_HINT")),
+            flags: "--from-repo or --from-repository-file",
+        }
+    }
+
+    /// The repository's location.
+    pub fn location(&self) -> Result<String> {
+        match (&self.location, &self.location_file) {
+            (Some(_), Some(_)) => Err(wrong(
+                format!(
+                    "{} are mutually exclusive, please specify only one",
+                    self.flags.replace(" or ", " and ")
+                ),
+                "Keep one of them; look at the environment too.",
+            )),
+            (None, None) => Err(wrong(
+                format!("please specify the repository's location ({})", self.flags),
+                "Or set RESTIC_REPOSITORY; to begin with a new repository, see `larder help init`.",
+            )),
+            (Some(location), None) => Ok(location.clone()),
+            (None, Some(file)) => {
+                let bytes =
+                    std::fs::read(file).with_context(|| format!("cannot read repository file {file}"))?;
+                Ok(String::from_utf8_lossy(&decode_text(&bytes)).trim().to_owned())
+            }
+        }
+    }
+}
+
+fn filled(typed: Option<&String>) -> Option<String> {
+    typed.filter(|text| !text.is_empty()).cloned()
+}
+
+/// The feature switches restic knows, and whether they can still be switched.
+const FEATURES: [(&str, bool); 7] = [
+    ("backend-error-redesign", true),
+    ("device-id-for-hardlinks", true),
+    ("s3-restore", true),
+    ("deprecate-legacy-index", false),
+    ("deprecate-s3-legacy-layout", false),
+    ("explicit-s3-anonymous-auth", false),
+    ("safe-forget-keep-tags", false),
+];
+
+/// Checks `RESTIC_FEATURES`; gives a warning for every switch that cannot be switched any more.
+fn features(environment: &Environment) -> Result<Vec<String>> {
+    let mut warnings = Vec::new();
+    let text = environment.get("FEATURES").unwrap_or_default();
+    for pair in text.split(',').map(str::trim).filter(|pair| !pair.is_empty()) {
+        let (name, value) = pair.split_once('=').unwrap_or((pair, "true"));
+        let correct = "Correct the variable RESTIC_FEATURES.";
+        let Some((_, switchable)) = FEATURES.iter().find(|(known, _)| *known == name) else {
+            return Err(wrong(format!("unknown feature flag {name:?}"), correct));
+        };
+        if values::boolean(value).is_none() {
+            return Err(wrong(format!("failed to parse value {value:?} for feature flag {name}"), correct));
+        }
+        if !switchable {
+            warnings.push(format!(
+                "feature flag {name:?} is always enabled and will be removed in a future release"
+            ));
+        }
+    }
+    Ok(warnings)
+}
+
+impl FromIterator<(String, OsString)> for Environment {
+    fn from_iter<I: IntoIterator<Item = (String, OsString)>>(variables: I) -> Self {
+        Self(variables.into_iter().collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::args::Typed;
+
+    fn settings(line: &str, variables: &[(&str, &str)]) -> Result<Settings> {
+        let words = std::iter::once("larder").chain(line.split_whitespace());
+        let typed = Typed::try_parse_from(words).expect("a valid line");
+        let environment = variables.iter().map(|(name, value)| ((*name).to_owned(), OsString::from(value)));
+        Settings::new(&typed.global, &environment.collect())
+    }
+
+    #[test]
+    fn flags_go_before_our_variables_and_those_before_restics() {
+        let check = |line: &str, variables: &[(&str, &str)], expected: Option<&str>| {
+            let location = settings(line, variables).unwrap().repository.location().ok();
+            assert_eq!(location.as_deref(), expected, "{line} {variables:?}");
+        };
+        let both = [("LARDER_REPOSITORY", "ours"), ("RESTIC_REPOSITORY", "theirs")];
+        check("--repo flag", &both, Some("flag"));
+        check("", &both, Some("ours"));
+        check("", &both[1..], Some("theirs"));
+        check("", &[("LARDER_REPOSITORY", ""), both[1]], Some("theirs"));
+        check("", &[], None);
+        check("--repository-file f", &both, None);
+        check("", &[both[0], ("RESTIC_REPOSITORY_FILE", "")], Some("ours"));
+    }
+
+    #[test]
+    fn bad_variables_are_told_even_if_nobody_needs_them() {
+        let check = |name: &str, value: &str, good: bool| {
+            assert_eq!(settings("version", &[(name, value)]).is_ok(), good, "{name}={value}");
+        };
+        check("RESTIC_COMPRESSION", "max", true);
+        check("RESTIC_COMPRESSION", "foo", false);
+        check("RESTIC_COMPRESSION", "", true);
+        check("LARDER_COMPRESSION", "foo", false);
+        check("RESTIC_PACK_SIZE", "64", true);
+        check("RESTIC_PACK_SIZE", "foo", false);
+        check("RESTIC_READ_CONCURRENCY", "-1", false);
+        check("RESTIC_PROGRESS_FPS", "foo", true);
+        check("RESTIC_FEATURES", "s3-restore,device-id-for-hardlinks=false", true);
+        check("RESTIC_FEATURES", "foo", false);
+        check("RESTIC_FEATURES", "s3-restore=x", false);
+    }
+
+    #[test]
+    fn fixed_features_are_warned_about() {
+        let warnings = settings("", &[("RESTIC_FEATURES", "deprecate-legacy-index=false")]).unwrap().warnings;
+        assert_eq!(warnings.len(), 1);
+    }
+
+    #[test]
+    fn quiet_and_verbose_exclude_each_other() {
+        assert!(settings("-q -v", &[]).is_err());
+        assert_eq!(settings("-v -v -v", &[]).unwrap().level, Level::Detailed);
+    }
+
+    #[test]
+    fn pack_sizes_are_checked_in_mib() {
+        let check = |mib: &str, good: bool| {
+            let settings = settings("", &[("RESTIC_PACK_SIZE", mib)]).unwrap();
+            assert_eq!(settings.pack_size().is_ok(), good, "{mib}");
+        };
+        check("3", false);
+        check("4", true);
+        check("128", true);
+        check("129", false);
+        check("99999999999999999", false);
+    }
+}

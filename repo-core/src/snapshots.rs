@@ -315,3 +315,110 @@ pub fn find_parent<'a>(
         .filter(|stored| !by.tags || covers(&stored.snapshot.tags, &new.tags))
         .max_by_key(|stored| (stored.snapshot.time.instant, stored.id))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::id::{Id, TreeId};
+    use crate::time::Timestamp;
+
+    fn stored(number: u8, seconds: i64, host: &str, paths: &[&str], tags: &[&str]) -> Stored {
+        let owned = |list: &[&str]| list.iter().map(|&one| one.to_owned()).collect();
+        let snapshot = Snapshot {
+            time: Time::utc(Timestamp { seconds, nanos: 0 }),
+            parent: None,
+            tree: TreeId(Id::new([1; 32])),
+            paths: owned(paths),
+            hostname: host.to_owned(),
+            username: String::new(),
+            uid: 0,
+            gid: 0,
+            excludes: Vec::new(),
+            tags: owned(tags),
+            original: None,
+            program_version: String::new(),
+            summary: None,
+            unknown: Vec::new(),
+        };
+        Stored { id: SnapshotId(Id::new([number; 32])), snapshot }
+    }
+
+    #[test]
+    fn parent_is_the_newest_of_the_host_that_covers_all_paths_and_is_not_newer() {
+        let all = [
+            stored(1, 10, "a", &["/x", "/y"], &[]),
+            stored(2, 20, "a", &["/x"], &["t"]),
+            stored(3, 30, "b", &["/x"], &[]),
+            stored(4, 90, "a", &["/x"], &[]),
+        ];
+        let check = |paths: &[&str], tags: &[&str], by: &str, expected: Option<u8>| {
+            let new = stored(9, 50, "a", paths, tags).snapshot;
+            let found = find_parent(&all, &new, by.parse().unwrap(), new.time);
+            assert_eq!(found.map(|stored| stored.id.0.as_bytes()[0]), expected, "{paths:?} {tags:?} {by}");
+        };
+        check(&["/x"], &[], "host,paths", Some(2));
+        check(&["/y"], &[], "host,paths", Some(1));
+        check(&["/x", "/y"], &[], "host,paths", Some(1));
+        check(&["/z"], &[], "host,paths", None);
+        check(&["/z"], &[], "host", Some(2));
+        check(&["/x"], &[], "paths", Some(3));
+        check(&["/x"], &["t"], "host,paths,tags", Some(2));
+        check(&["/y"], &["t"], "host,paths,tags", None);
+    }
+
+    #[test]
+    fn filter_knows_any_host_any_set_of_tags_and_all_paths() {
+        let snapshot = stored(1, 0, "a", &["/x", "/y"], &["t", "u"]).snapshot;
+        let check = |hosts: &[&str], tags: &[&[&str]], paths: &[&str], expected: bool| {
+            let owned = |list: &[&str]| list.iter().map(|&one| one.to_owned()).collect::<Vec<_>>();
+            let tags = tags.iter().map(|set| owned(set)).collect();
+            let filter = Filter { hosts: owned(hosts), tags, paths: owned(paths) };
+            assert_eq!(filter.matches(&snapshot), expected, "{filter:?}");
+        };
+        check(&[], &[], &[], true);
+        check(&["b", "a"], &[], &[], true);
+        check(&["b"], &[], &[], false);
+        check(&[], &[&["t", "u"]], &[], true);
+        check(&[], &[&["t", "v"], &["u"]], &[], true);
+        check(&[], &[&["t", "v"]], &[], false);
+        check(&[], &[&[""]], &[], false);
+        check(&[], &[], &["/x", "/y"], true);
+        check(&[], &[], &["/x", "/z"], false);
+    }
+
+    #[test]
+    fn untagged_means_no_tags_at_all() {
+        let filter = Filter { tags: vec![vec![String::new()]], ..Filter::default() };
+        assert!(filter.matches(&stored(1, 0, "a", &[], &[]).snapshot));
+    }
+
+    #[test]
+    fn wanted_snapshots_are_latest_with_a_count_or_a_prefix() {
+        let check = |text: &str, expected: Wanted| {
+            assert_eq!(text.parse::<Wanted>().unwrap(), expected);
+            assert_eq!(expected.to_string(), text);
+        };
+        check("latest", Wanted::Latest { back: 0 });
+        check("latest~2", Wanted::Latest { back: 2 });
+        check("latest~", Wanted::Prefix("latest~".into()));
+        check("4f3a", Wanted::Prefix("4f3a".into()));
+    }
+
+    #[test]
+    fn groups_compare_paths_and_tags_as_sets() {
+        let all = vec![
+            stored(1, 1, "a", &["/x", "/y"], &[]),
+            stored(2, 2, "a", &["/y", "/x"], &["t"]),
+            stored(3, 3, "b", &["/x"], &[]),
+        ];
+        let sizes = |by: &str| {
+            let groups = group(all.clone(), by.parse().unwrap());
+            groups.iter().map(|(_, members)| members.len()).collect::<Vec<_>>()
+        };
+        assert_eq!(sizes("host,paths"), [2, 1]);
+        assert_eq!(sizes("tags"), [2, 1]);
+        assert_eq!(sizes("host,paths,tags"), [1, 1, 1]);
+        assert_eq!(sizes(""), [3]);
+        assert_eq!("host,colour".parse::<GroupBy>(), Err(GroupByError { word: "colour".into() }));
+    }
+}

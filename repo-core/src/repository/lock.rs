@@ -385,3 +385,148 @@ fn age(now: Time, made: Time) -> Duration {
     let Timestamp { seconds, .. } = made.instant;
     if seconds > now.instant.seconds { Duration::ZERO } else { now.instant.since(made.instant) }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backend::{Backend, MemoryBackend};
+    use crate::context::Clock;
+    use crate::crypto::ScryptParams;
+    use crate::repository::{InitOptions, Password};
+
+    /// A clock that stands still unless somebody sleeps or winds it.
+    #[derive(Default)]
+    struct HandClock {
+        elapsed: Mutex<Duration>,
+    }
+
+    impl HandClock {
+        fn wind(&self, span: Duration) {
+            *self.elapsed.lock().unwrap() += span;
+        }
+    }
+
+    impl Clock for HandClock {
+        fn now(&self) -> Timestamp {
+            Timestamp { seconds: 1_700_000_000, nanos: 0 }.saturating_add(self.elapsed())
+        }
+
+        fn elapsed(&self) -> Duration {
+            *self.elapsed.lock().unwrap()
+        }
+
+        fn sleep(&self, span: Duration, cancel: &Cancel) -> Result<(), Cancelled> {
+            if span >= REFRESH {
+                return cancel.wait(Duration::from_hours(1)); // the refresher: until the lock is released
+            }
+            self.wind(span);
+            cancel.check()
+        }
+    }
+
+    fn repository() -> (Context, Arc<HandClock>, Repository) {
+        let clock = Arc::new(HandClock::default());
+        let context = Context { clock: clock.clone(), ..Context::new() };
+        let options = InitOptions { kdf: Some(ScryptParams { n: 2, r: 8, p: 1 }), ..InitOptions::default() };
+        let backend = Arc::new(MemoryBackend::new());
+        let repository = Repository::init(&context, backend, &Password::new("p"), &options).unwrap();
+        (context, clock, repository)
+    }
+
+    fn take(context: &Context, repository: &Repository, kind: LockKind) -> Result<LockGuard, LockError> {
+        repository.lock(context, kind, &LockOptions::default())
+    }
+
+    fn count(repository: &Repository) -> usize {
+        repository.backend().list(FileKind::Lock).unwrap().len()
+    }
+
+    #[test]
+    fn shared_locks_live_together_and_an_exclusive_one_alone() {
+        use LockKind::{Exclusive, Shared};
+        let (context, _, repository) = repository();
+        let check = |held, wanted, expected: bool| {
+            let guard = take(&context, &repository, held).unwrap();
+            let second = take(&context, &repository, wanted);
+            assert_eq!(second.is_ok(), expected, "{held:?}, then {wanted:?}");
+            drop((guard, second));
+            assert_eq!(count(&repository), 0);
+        };
+        check(Shared, Shared, true);
+        check(Shared, Exclusive, false);
+        check(Exclusive, Shared, false);
+        check(Exclusive, Exclusive, false);
+    }
+
+    #[test]
+    fn a_conflict_names_the_holder_and_waiting_gives_up_in_time() {
+        let (context, clock, repository) = repository();
+        let _held = take(&context, &repository, LockKind::Exclusive).unwrap();
+        let before = clock.elapsed();
+        let options = LockOptions { wait: Duration::from_secs(42), ..LockOptions::default() };
+        let error = repository.lock(&context, LockKind::Shared, &options).unwrap_err();
+        assert!(error.to_string().contains(&format!("PID {}", std::process::id())), "{error}");
+        assert_eq!(clock.elapsed(), before + Duration::from_secs(42));
+    }
+
+    #[test]
+    fn a_lock_of_an_ended_process_here_or_half_an_hour_old_is_stale() {
+        let (context, clock, repository) = repository();
+        let here = LockOwner::this_process();
+        let leave = |owner: LockOwner| {
+            let options = LockOptions { owner: Some(owner), ..LockOptions::default() };
+            std::mem::forget(repository.lock(&context, LockKind::Shared, &options).unwrap());
+        };
+        leave(LockOwner { pid: i64::from(i32::MAX), ..here.clone() }); // no process has this number
+        leave(LockOwner { hostname: "elsewhere".into(), pid: i64::from(i32::MAX), ..here.clone() });
+        leave(here);
+        assert_eq!(repository.remove_stale_locks(&context).unwrap(), 1);
+        clock.wind(STALE + Duration::from_secs(1));
+        assert_eq!(repository.remove_stale_locks(&context).unwrap(), 2);
+        assert_eq!(count(&repository), 0);
+    }
+
+    #[test]
+    fn an_empty_lock_file_is_ignored_and_an_unreadable_one_is_not() {
+        let (context, _, repository) = repository();
+        let memory = MemoryBackend::new();
+        for file in FileKind::ALL.iter().flat_map(|kind| {
+            repository
+                .backend()
+                .list(*kind)
+                .unwrap()
+                .into_iter()
+                .map(|listed| crate::id::FileId { kind: *kind, id: listed.id })
+        }) {
+            let mut bytes = Vec::new();
+            repository.backend().read_all(file, 1 << 20, &mut bytes).unwrap();
+            memory.insert(file, bytes);
+        }
+        memory.create().unwrap();
+        memory.insert(LockId(crate::id::Id::new([1; 32])).into(), Vec::new());
+        let memory = Arc::new(memory);
+        let repository = repository.with_backend(memory.clone());
+        drop(take(&context, &repository, LockKind::Exclusive).unwrap());
+        memory.insert(LockId(crate::id::Id::new([2; 32])).into(), b"junk".to_vec());
+        let error = take(&context, &repository, LockKind::Shared).unwrap_err();
+        assert!(matches!(error, LockError::Unreadable { .. }), "{error}");
+    }
+
+    #[test]
+    fn a_renewed_lock_is_new_and_one_that_somebody_removed_is_lost() {
+        let (context, clock, repository) = repository();
+        let guard = take(&context, &repository, LockKind::Shared).unwrap();
+        let held = guard.held.as_ref().unwrap().shared.clone();
+        let old = *held.current.lock().unwrap();
+        clock.wind(Duration::from_secs(1));
+        held.renew().unwrap();
+        let new = *held.current.lock().unwrap();
+        assert_ne!(old, new);
+        assert_eq!(repository.list::<Lock>().unwrap(), [new]);
+        repository.remove_all_locks().unwrap();
+        clock.wind(Duration::from_secs(1));
+        assert!(matches!(held.renew(), Err(LockError::Lost)));
+        drop(guard);
+        assert_eq!(count(&repository), 0);
+    }
+}

@@ -81,7 +81,8 @@ pub(super) fn read(
     context.tell(&Event::Begin { stage: Stage::ReadPacks, total, bytes });
     let listed = listed_blobs(reader, packs);
     let nonces = Mutex::new(Vec::new());
-    let threads = reader.repository().backend().properties().connections.max(parallel::cores());
+    // While some wait for the storage, the others keep the cores busy.
+    let threads = reader.repository().backend().properties().connections + parallel::cores();
     let tools = Mutex::new(Vec::<Tools>::new());
     parallel::stream(
         threads,

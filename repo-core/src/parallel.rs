@@ -4,6 +4,10 @@
 //! Queues are bounded in bytes, so that memory is bounded whatever the sizes of things. Waiting for storage
 //! happens on threads from here, never on a rayon thread.
 
+mod ordered; // results in the order of the work, bounded in bytes
+
+pub use ordered::ordered;
+
 use std::collections::VecDeque;
 use std::num::NonZeroUsize;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};

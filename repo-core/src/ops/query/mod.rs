@@ -4,3 +4,4 @@
 //! folder of them, is decided before (`snapshots::find`, `walk::lookup_dir`).
 
 pub mod ls; // the entries of a snapshot
+pub mod dump; // the content of a file, or of a folder

@@ -14,6 +14,21 @@ use crate::id::SnapshotId;
 use crate::time::{Time, Timestamp, Zone};
 
 /// Everything an operation takes from its surroundings. Cheap to clone.
+///
+/// ```
+/// use std::sync::Arc;
+///
+/// use repo_core::time::Zone;
+/// use repo_core::{Context, Event};
+///
+/// let context = Context { zone: Zone::from_tz(None), ..Context::new() };
+/// let context = context.with_observer(Arc::new(|event: &Event<'_>| {
+///     if let Event::Skipped { path, error, .. } = event {
+///         eprintln!("{}: {error}", path.display());
+///     }
+/// }));
+/// # drop(context);
+/// ```
 #[derive(Clone)]
 pub struct Context {
     /// Is told about progress and soft errors while they happen.
@@ -248,6 +263,15 @@ impl std::ops::AddAssign for Added {
 /// Asks a running operation to stop. Clones share one state.
 ///
 /// Operations look at it between whole steps and then end with [`Cancelled`]; the repository stays valid.
+///
+/// ```
+/// use repo_core::Context;
+///
+/// let context = Context::new();
+/// let cancel = context.cancel.clone(); // to be kept where a signal or a button is handled
+/// std::thread::spawn(move || cancel.cancel()).join().expect("nobody panics");
+/// assert!(context.cancel.check().is_err());
+/// ```
 #[derive(Debug, Clone, Default)]
 pub struct Cancel(Arc<CancelState>);
 
@@ -346,6 +370,34 @@ impl Clock for SystemClock {
     fn sleep(&self, span: Duration, cancel: &Cancel) -> Result<(), Cancelled> {
         cancel.wait(span)
     }
+}
+
+/// An error's text followed by those of its causes, `: ` between them: the whole story in one line.
+///
+/// Error texts of this crate name the thing and leave the cause to [`Error::source`]. A cause that the text
+/// before it already ends with is not repeated.
+///
+/// ```
+/// use repo_core::backend::{BackendError, ErrorKind, Operation};
+/// use repo_core::context::with_causes;
+/// use repo_core::repository::IndexError;
+///
+/// let error = IndexError::from(BackendError::repository(ErrorKind::TimedOut, Operation::Open));
+/// assert_eq!(error.to_string(), "cannot load the index");
+/// assert_eq!(with_causes(&error), "cannot load the index: cannot open the repository: timed out");
+/// ```
+pub fn with_causes(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let own = error.to_string();
+        if !text.ends_with(&own) {
+            text.push_str(": ");
+            text.push_str(&own);
+        }
+        cause = error.source();
+    }
+    text
 }
 
 /// Gives random bytes fit for keys and nonces.

@@ -11,6 +11,15 @@ use std::str::FromStr;
 pub const ID_LEN: usize = 32;
 
 /// A name: 32 bytes, written as 64 lower-case hex digits.
+///
+/// ```
+/// use repo_core::id::{Id, SnapshotId};
+///
+/// let id: SnapshotId = "5eb5d9e3a0b4f9c5e1c2d3b4a5968778695a4b3c2d1e0f00112233445566778f".parse()?;
+/// assert_eq!(id.short(), "5eb5d9e3");
+/// assert_eq!(Id::from(id).as_bytes()[0], 0x5e);
+/// # Ok::<(), repo_core::id::ParseIdError>(())
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Id([u8; ID_LEN]);
 

@@ -2,6 +2,50 @@
 //!
 //! Silent, without a terminal, without environment variables, without async. The rooms stand in reading
 //! order, and a room uses only rooms declared above it; `ARCHITECTURE.md` explains the house.
+//!
+//! # From a first backup to a verified one
+//!
+//! ```
+//! use std::sync::Arc;
+//!
+//! use repo_core::backend::MemoryBackend;
+//! use repo_core::snapshots::{self, Filter, Wanted};
+//! use repo_core::walk::Walk;
+//! use repo_core::{ArchiveOptions, CheckOptions, Context, InitOptions, LocalSource, Repository};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let folder = tempfile::tempdir()?;
+//! # std::fs::write(folder.path().join("letter.txt"), "Dear reader")?;
+//! # let folder = folder.path().to_owned();
+//! let context = Context::new();
+//! let storage = Arc::new(MemoryBackend::new()); // or `backends::open(&"/srv/backup".parse()?, …)?`
+//! let repository = Repository::init(&context, storage, &"password".into(), &InitOptions::default())?;
+//! let options = ArchiveOptions { tags: vec!["first".into()], ..ArchiveOptions::default() };
+//! let report = repo_core::archive(&context, &repository, &LocalSource::new(), &[folder], &options)?;
+//! assert!(report.skipped.is_empty(), "everything could be read");
+//!
+//! let latest = snapshots::find(&context, &repository, &Wanted::LATEST, &Filter::default())?;
+//! let reader = repository.reader(&context)?;
+//! for entry in Walk::new(&reader, latest.snapshot.tree, "/") {
+//!     println!("{}", entry?.path.display());
+//! }
+//! assert!(repo_core::check(&context, &repository, &CheckOptions::default())?.is_sound());
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # What to know
+//!
+//! - A [`Context`] comes first everywhere: who is told about progress ([`Observer`]), who may stop the run
+//!   ([`Cancel`]), clock and randomness. An operation that is stopped leaves a valid repository.
+//! - Options are plain structs with a [`Default`]: name what matters, take the rest with `..`. Fields are added
+//!   over time, so always end with `..Options::default()`.
+//! - What could not be read is data in the report ([`ops::archive::Report::skipped`]), never a log line, and does
+//!   not end a run. Errors name the thing and leave the cause to `source`; [`context::with_causes`] joins both.
+//! - Everything blocks. In an async program call it on a thread that may wait, such as those of tokio's
+//!   `spawn_blocking`; the `backends` crate shows how. Everything here is `Send + Sync`.
+//! - Your own storage implements [`backend::Backend`] and proves it with [`backend::conformance`]; files that are
+//!   none come from your own [`fs::source::Source`]. The folder `examples` has a program for each.
 
 #![deny(unsafe_code, missing_docs)]
 
@@ -37,3 +81,11 @@ pub mod walk; // stored trees as a stream
 
 // ── verbs ──────────────────────────────────────────────────────────────────────────────────────────────────
 pub mod ops; // one folder or file per operation
+
+// ── what nearly every user needs ───────────────────────────────────────────────────────────────────────────
+pub use backend::Backend;
+pub use context::{Cancel, Context, Event, Observer};
+pub use fs::source::LocalSource;
+pub use ops::archive::{ArchiveOptions, archive};
+pub use ops::check::{CheckOptions, check};
+pub use repository::{InitOptions, OpenOptions, Password, Reader, Repository};

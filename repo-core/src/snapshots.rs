@@ -64,6 +64,24 @@ pub enum SelectError {
 }
 
 /// Loads every snapshot, oldest first. Unreadable ones are told as warnings and left out.
+///
+/// ```
+/// use repo_core::snapshots::{self, GroupBy};
+/// # use std::sync::Arc;
+/// # use repo_core::crypto::ScryptParams;
+/// # use repo_core::{Context, InitOptions, Repository, backend::MemoryBackend};
+/// # let context = Context::new();
+/// # let cheap = InitOptions { kdf: Some(ScryptParams { n: 1024, r: 8, p: 1 }), ..InitOptions::default() };
+/// # let backend = Arc::new(MemoryBackend::new());
+/// # let repository = Repository::init(&context, backend, &"password".into(), &cheap)?;
+/// # let note = repo_core::fs::source::StreamSource::new("/note.txt", &b"milk"[..], Default::default(), (0, 0));
+/// # repo_core::archive(&context, &repository, &note, &["/note.txt".into()], &Default::default())?;
+///
+/// for (key, group) in snapshots::group(snapshots::list(&context, &repository)?, GroupBy::default()) {
+///     println!("{}: {} snapshots of {:?}", key.host.unwrap_or_default(), group.len(), key.paths);
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub fn list(context: &Context, repository: &Repository) -> Result<Vec<Stored>, SelectError> {
     let (snapshots, unreadable) = list_with_report(context, repository)?;
     for (_, error) in &unreadable {
@@ -148,6 +166,11 @@ pub enum Wanted {
     Prefix(String),
 }
 
+impl Wanted {
+    /// The newest one.
+    pub const LATEST: Self = Self::Latest { back: 0 };
+}
+
 impl FromStr for Wanted {
     type Err = std::convert::Infallible;
 
@@ -172,6 +195,26 @@ impl fmt::Display for Wanted {
 }
 
 /// Finds the snapshot a user means. The filter counts for `latest` only.
+///
+/// ```
+/// use repo_core::snapshots::{self, Filter, SelectError, Wanted};
+/// # use std::sync::Arc;
+/// # use repo_core::crypto::ScryptParams;
+/// # use repo_core::{Context, InitOptions, Repository, backend::MemoryBackend};
+/// # let context = Context::new();
+/// # let cheap = InitOptions { kdf: Some(ScryptParams { n: 1024, r: 8, p: 1 }), ..InitOptions::default() };
+/// # let backend = Arc::new(MemoryBackend::new());
+/// # let repository = Repository::init(&context, backend, &"password".into(), &cheap)?;
+/// # let note = repo_core::fs::source::StreamSource::new("/note.txt", &b"milk"[..], Default::default(), (0, 0));
+/// # repo_core::archive(&context, &repository, &note, &["/note.txt".into()], &Default::default())?;
+///
+/// let latest = snapshots::find(&context, &repository, &Wanted::LATEST, &Filter::default())?;
+/// let same = snapshots::find(&context, &repository, &latest.id.short().parse()?, &Filter::default())?;
+/// assert_eq!(same, latest);
+/// let before = snapshots::find(&context, &repository, &"latest~1".parse()?, &Filter::default());
+/// assert!(matches!(before, Err(SelectError::NoLatest { .. })));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub fn find(
     context: &Context,
     repository: &Repository,

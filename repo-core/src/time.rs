@@ -111,6 +111,15 @@ impl Civil {
 ///
 /// Written as RFC 3339 in Go's way: the fraction without trailing zeros, `Z` for a zero offset, offsets cut
 /// toward zero to minutes. Comparing two of them compares instant, then offset.
+///
+/// ```
+/// use repo_core::time::{Time, Timestamp};
+///
+/// let time: Time = "2024-02-29T12:00:00.5+01:00".parse()?;
+/// assert_eq!((time.civil().hour, time.instant.nanos), (12, 500_000_000));
+/// assert_eq!(Time::utc(Timestamp { seconds: 0, nanos: 0 }).to_string(), "1970-01-01T00:00:00Z");
+/// # Ok::<(), repo_core::time::ParseTimeError>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Time {
     /// The instant.

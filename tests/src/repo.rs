@@ -101,10 +101,8 @@ pub fn open(backend: Arc<dyn Backend>) -> Repository {
 
 /// Options of a backup of what is in a folder, its entries on the top level.
 pub fn options(folder: &Path) -> ArchiveOptions {
-    let mut options = ArchiveOptions::default();
-    folder.clone_into(&mut options.cwd);
-    options.origin = Origin { hostname: "host".into(), username: "user".into(), uid: 1, gid: 1 };
-    options
+    let origin = Origin { hostname: "host".into(), username: "user".into(), uid: 1, gid: 1 };
+    ArchiveOptions { cwd: folder.to_owned(), origin, ..ArchiveOptions::default() }
 }
 
 /// Makes a backup of what is in a folder.

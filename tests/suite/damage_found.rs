@@ -11,9 +11,7 @@ use tests::fixtures::{Damaged, Fixture, PASSWORD};
 use tests::repo::{context, load, open};
 
 fn check_all(repository: &Repository) -> CheckReport {
-    let mut options = CheckOptions::default();
-    options.read_data = ReadData::All;
-    options.lock = None;
+    let options = CheckOptions { lock: None, read_data: ReadData::All, ..CheckOptions::default() };
     check(&context(), repository, &options).unwrap()
 }
 

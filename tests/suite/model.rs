@@ -180,8 +180,7 @@ impl Life {
             let snapshot = repository.load::<Record>(*id).unwrap();
             assert_same(&contents(&reader, snapshot.tree), expected);
         }
-        let mut options = CheckOptions::default();
-        options.read_data = ReadData::All;
+        let options = CheckOptions { read_data: ReadData::All, ..CheckOptions::default() };
         let report = check(&context(), &repository, &options).unwrap();
         assert!(report.is_sound(), "{:#?}", report.findings);
     }

@@ -13,6 +13,26 @@ use crate::backend::{Backend, BackendError, ErrorKind, Listed, Operation, Proper
 use crate::id::{FileId, FileKind};
 
 /// Passes reading on and keeps every change to itself.
+///
+/// ```
+/// use repo_core::backend::DryRunBackend;
+/// use repo_core::fs::source::StreamSource;
+/// use repo_core::snapshots;
+/// # use std::sync::Arc;
+/// # use repo_core::crypto::ScryptParams;
+/// # use repo_core::{Context, InitOptions, Repository, backend::MemoryBackend};
+/// # let context = Context::new();
+/// # let cheap = InitOptions { kdf: Some(ScryptParams { n: 1024, r: 8, p: 1 }), ..InitOptions::default() };
+/// # let backend = Arc::new(MemoryBackend::new());
+/// # let repository = Repository::init(&context, backend, &"password".into(), &cheap)?;
+///
+/// let dry = repository.with_backend(Arc::new(DryRunBackend::new(repository.backend().clone())));
+/// # let source = StreamSource::new("/note.txt", &b"milk"[..], Default::default(), (0, 0));
+/// let report = repo_core::archive(&context, &dry, &source, &["/note.txt".into()], &Default::default())?;
+/// assert_eq!(report.summary.data_blobs, 1, "what would be added");
+/// assert!(snapshots::list(&context, &repository)?.is_empty(), "nothing was");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct DryRunBackend {
     inner: Arc<dyn Backend>,

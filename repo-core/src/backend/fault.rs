@@ -103,6 +103,23 @@ pub enum Injected {
 }
 
 /// Fails as planned, otherwise passes everything on.
+///
+/// ```
+/// use repo_core::backend::{ErrorKind, Fault, FaultBackend, Operation, Rule};
+/// # use std::sync::Arc;
+/// # use repo_core::crypto::ScryptParams;
+/// # use repo_core::{Context, InitOptions, Repository, backend::MemoryBackend};
+/// # let context = Context::new();
+/// # let cheap = InitOptions { kdf: Some(ScryptParams { n: 1024, r: 8, p: 1 }), ..InitOptions::default() };
+/// # let backend = Arc::new(MemoryBackend::new());
+/// # let repository = Repository::init(&context, backend, &"password".into(), &cheap)?;
+///
+/// let full = Rule::nth(1, Fault::FailBefore(ErrorKind::Full)).on(Operation::Write);
+/// let failing = repository.with_backend(Arc::new(FaultBackend::new(repository.backend().clone(), [full])));
+/// let error = repo_core::check(&context, &failing, &Default::default()).unwrap_err();
+/// assert!(repo_core::context::with_causes(&error).contains("no space left"), "the lock was not written");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct FaultBackend {
     inner: Arc<dyn Backend>,

@@ -16,6 +16,19 @@ use crate::backend::{Backend, BackendError, ErrorKind, Listed, Operation, Proper
 use crate::id::{FileId, FileKind, ID_LEN, Id};
 
 /// A backend whose files live as long as it does. Cheap to share behind an `Arc`.
+///
+/// ```
+/// use repo_core::Backend;
+/// use repo_core::backend::MemoryBackend;
+/// use repo_core::id::FileId;
+///
+/// let backend = MemoryBackend::new();
+/// backend.create()?;
+/// backend.write(FileId::CONFIG, b"sealed")?;
+/// assert_eq!(backend.size(FileId::CONFIG)?, 6);
+/// assert_eq!(backend.files().len(), 1);
+/// # Ok::<(), repo_core::backend::BackendError>(())
+/// ```
 #[derive(Default)]
 pub struct MemoryBackend {
     state: Mutex<State>,

@@ -13,6 +13,24 @@ use crate::backend::{Backend, BackendError, Listed, Operation, Properties};
 use crate::id::{FileId, FileKind};
 
 /// Counts the calls to the backend inside.
+///
+/// ```
+/// use repo_core::backend::{Operation, RecordBackend};
+/// use repo_core::id::FileKind;
+/// # use std::sync::Arc;
+/// # use repo_core::crypto::ScryptParams;
+/// # use repo_core::{Context, InitOptions, Repository, backend::MemoryBackend};
+/// # let context = Context::new();
+/// # let cheap = InitOptions { kdf: Some(ScryptParams { n: 1024, r: 8, p: 1 }), ..InitOptions::default() };
+/// # let backend = Arc::new(MemoryBackend::new());
+/// # let repository = Repository::init(&context, backend, &"password".into(), &cheap)?;
+///
+/// let counted = Arc::new(RecordBackend::new(repository.backend().clone()));
+/// let repository = repository.with_backend(counted.clone());
+/// repository.load_index(&context)?;
+/// assert_eq!(counted.counters().of(Operation::List, FileKind::Index).requests, 1);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct RecordBackend {
     inner: Arc<dyn Backend>,

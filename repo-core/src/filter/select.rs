@@ -8,6 +8,25 @@ use super::{Marker, Patterns};
 /// What a backup leaves out.
 ///
 /// Paths that the user named as targets are not asked about; what lies below them is.
+///
+/// ```
+/// use std::sync::Arc;
+///
+/// use repo_core::ArchiveOptions;
+/// use repo_core::filter::{Case, Excludes, Marker, Patterns};
+///
+/// let patterns = Patterns::new(["*.tmp", "/home/*/.cache", "!keep.tmp"], Case::Sensitive)?;
+/// let excludes = Excludes {
+///     patterns: vec![patterns],
+///     markers: vec![Marker::cachedir()],
+///     larger_than: Some(1 << 30),
+/// };
+/// assert!(excludes.by_path(b"/home/me/.cache"));
+/// assert!(!excludes.by_path(b"/home/me/keep.tmp"));
+/// let options = ArchiveOptions { select: Arc::new(excludes), ..ArchiveOptions::default() };
+/// # drop(options);
+/// # Ok::<(), repo_core::filter::InvalidPatterns>(())
+/// ```
 #[derive(Debug, Clone, Default)]
 pub struct Excludes {
     /// Entries whose absolute path on the source matches any of these lists.

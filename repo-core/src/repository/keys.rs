@@ -64,6 +64,23 @@ pub enum KeyError {
 }
 
 /// What a key file says about where it came from.
+///
+/// ```
+/// use repo_core::repository::KeyLabel;
+/// # use std::sync::Arc;
+/// # use repo_core::crypto::ScryptParams;
+/// # use repo_core::{Context, InitOptions, Repository, backend::MemoryBackend};
+/// # let context = Context::new();
+/// # let cheap = InitOptions { kdf: Some(ScryptParams { n: 1024, r: 8, p: 1 }), ..InitOptions::default() };
+/// # let backend = Arc::new(MemoryBackend::new());
+/// # let repository = Repository::init(&context, backend, &"password".into(), &cheap)?;
+///
+/// let label = KeyLabel { username: "ann".into(), hostname: "office".into() };
+/// let second = repository.add_key(&context, &"another password".into(), &label, cheap.kdf)?;
+/// assert_eq!(repository.keys()?.len(), 2);
+/// repository.remove_key(second)?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct KeyLabel {
     /// The user's name.

@@ -41,7 +41,6 @@ pub enum LockKind {
 
 /// How to take a lock.
 #[derive(Debug, Clone, Default)]
-#[non_exhaustive]
 pub struct LockOptions {
     /// How long to wait for somebody else's lock; zero fails at once.
     pub wait: Duration,
@@ -149,6 +148,25 @@ fn process_lives(pid: i64) -> bool {
 }
 
 /// A held lock. It is renewed in the background and removed when this is dropped.
+///
+/// Operations lock the repository themselves; this is for steps of your own.
+///
+/// ```
+/// use repo_core::repository::{LockError, LockKind, LockOptions};
+/// # use std::sync::Arc;
+/// # use repo_core::crypto::ScryptParams;
+/// # use repo_core::{Context, InitOptions, Repository, backend::MemoryBackend};
+/// # let context = Context::new();
+/// # let cheap = InitOptions { kdf: Some(ScryptParams { n: 1024, r: 8, p: 1 }), ..InitOptions::default() };
+/// # let backend = Arc::new(MemoryBackend::new());
+/// # let repository = Repository::init(&context, backend, &"password".into(), &cheap)?;
+///
+/// let guard = repository.lock(&context, LockKind::Shared, &LockOptions::default())?;
+/// let alone = repository.lock(&context, LockKind::Exclusive, &LockOptions::default());
+/// assert!(matches!(alone, Err(LockError::Locked { exclusive: false, .. })));
+/// guard.release()?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct LockGuard {
     held: Option<Held>,

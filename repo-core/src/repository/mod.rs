@@ -29,6 +29,24 @@ use crate::format::Config;
 use crate::id::KeyId;
 
 /// An open repository: where it lies, the key that opened it, and its config. Cheap to clone.
+///
+/// ```
+/// use std::sync::Arc;
+///
+/// use repo_core::backend::MemoryBackend;
+/// use repo_core::repository::OpenError;
+/// use repo_core::{Context, InitOptions, OpenOptions, Repository};
+///
+/// let context = Context::new();
+/// let storage = Arc::new(MemoryBackend::new());
+/// Repository::init(&context, storage.clone(), &"password".into(), &InitOptions::default())?;
+///
+/// let repository = Repository::open(&context, storage.clone(), &"password".into(), &OpenOptions::default())?;
+/// assert_eq!(repository.config().version, 2);
+/// let refused = Repository::open(&context, storage, &"another".into(), &OpenOptions::default());
+/// assert!(matches!(refused, Err(OpenError::WrongPassword)));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone)]
 pub struct Repository {
     backend: Arc<dyn Backend>,

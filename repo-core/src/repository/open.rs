@@ -29,6 +29,18 @@ impl Password {
     }
 }
 
+impl From<&str> for Password {
+    fn from(password: &str) -> Self {
+        Self::new(password)
+    }
+}
+
+impl From<String> for Password {
+    fn from(password: String) -> Self {
+        Self::new(password)
+    }
+}
+
 impl fmt::Debug for Password {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Password(***)")
@@ -50,9 +62,8 @@ pub enum InitChunker {
     SameAs(ChunkerParams),
 }
 
-/// What a new repository is like.
+/// What a new repository is like. Name what matters and take the rest from [`Default`].
 #[derive(Debug, Clone)]
-#[non_exhaustive]
 pub struct InitOptions {
     /// Repository version, 1 or 2. Only version 2 compresses.
     pub version: u32,
@@ -105,7 +116,6 @@ pub enum InitError {
 
 /// How to open a repository.
 #[derive(Debug, Clone, Default)]
-#[non_exhaustive]
 pub struct OpenOptions {
     /// Beginning of the name of the key file to try first.
     pub key_hint: Option<String>,

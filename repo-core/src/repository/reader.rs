@@ -9,11 +9,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::backend::BackendError;
 use crate::blob::{self, Opener};
+use crate::context::Context;
 use crate::format::{FormatError, Place, Tree};
 use crate::id::{BlobId, PackId, TreeId};
 use crate::index::Index;
 use crate::pack::join;
-use crate::repository::Repository;
+use crate::repository::{IndexError, Repository};
 
 /// Why a blob could not be read.
 #[derive(Debug, thiserror::Error)]
@@ -56,6 +57,26 @@ pub enum ReadError {
 }
 
 /// Reads blobs of a repository. May be shared between threads.
+///
+/// ```
+/// # use repo_core::snapshots::{self, Filter, Wanted};
+/// # use std::sync::Arc;
+/// # use repo_core::crypto::ScryptParams;
+/// # use repo_core::{Context, InitOptions, Repository, backend::MemoryBackend};
+/// # let context = Context::new();
+/// # let cheap = InitOptions { kdf: Some(ScryptParams { n: 1024, r: 8, p: 1 }), ..InitOptions::default() };
+/// # let backend = Arc::new(MemoryBackend::new());
+/// # let repository = Repository::init(&context, backend, &"password".into(), &cheap)?;
+/// # let note = repo_core::fs::source::StreamSource::new("/note.txt", &b"milk"[..], Default::default(), (0, 0));
+/// # repo_core::archive(&context, &repository, &note, &["/note.txt".into()], &Default::default())?;
+/// # let latest = snapshots::find(&context, &repository, &Wanted::LATEST, &Filter::default())?;
+/// let reader = repository.reader(&context)?;
+/// let root = reader.tree(latest.snapshot.tree)?;
+/// let file = &root.nodes[0];
+/// let first_chunk = file.content.as_ref().expect("a file has content")[0];
+/// assert_eq!(reader.blob(&first_chunk.into())?, b"milk");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub struct Reader {
     repository: Repository,
     index: Arc<Index>,
@@ -167,6 +188,15 @@ impl Reader {
         let result = work(&mut tools);
         self.tools.lock().unwrap_or_else(PoisonError::into_inner).push(tools);
         result
+    }
+}
+
+impl Repository {
+    /// Loads the index and gives a reader over it: how most reading begins.
+    ///
+    /// The reader sees what was stored before this call. Unreadable index files are told as warnings.
+    pub fn reader(&self, context: &Context) -> Result<Reader, IndexError> {
+        Ok(Reader::new(self, self.load_index(context)?))
     }
 }
 

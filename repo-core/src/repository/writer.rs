@@ -45,7 +45,6 @@ const BEYOND_TARGET: usize = 9 << 20;
 
 /// How blobs are stored.
 #[derive(Debug, Clone)]
-#[non_exhaustive]
 pub struct WriterOptions {
     /// How hard to compress; repositories of version 1 never do.
     pub compression: Compression,
@@ -109,6 +108,29 @@ pub struct Receipt {
 
 /// Stores blobs. Make one [`BlobWriter`] per worker thread, [`flush`](BlobWriter::flush) each, then
 /// [`finish`](Self::finish).
+///
+/// ```
+/// use repo_core::hash::sha256;
+/// use repo_core::id::{BlobId, BlobKind};
+/// use repo_core::repository::{Saved, Writer, WriterOptions};
+/// # use std::sync::Arc;
+/// # use repo_core::crypto::ScryptParams;
+/// # use repo_core::{Context, InitOptions, Repository, backend::MemoryBackend};
+/// # let context = Context::new();
+/// # let cheap = InitOptions { kdf: Some(ScryptParams { n: 1024, r: 8, p: 1 }), ..InitOptions::default() };
+/// # let backend = Arc::new(MemoryBackend::new());
+/// # let repository = Repository::init(&context, backend, &"password".into(), &cheap)?;
+///
+/// let writer = Writer::start(&context, &repository, repository.load_index(&context)?, WriterOptions::default());
+/// let mut blobs = writer.blob_writer();
+/// let chunk = b"some bytes";
+/// let name = BlobId { kind: BlobKind::Data, id: sha256(chunk) };
+/// assert!(matches!(blobs.save(&name, chunk)?, Saved::New { .. }));
+/// assert_eq!(blobs.save(&name, chunk)?, Saved::Known);
+/// blobs.flush();
+/// assert_eq!(writer.finish()?.packs, 1);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct Writer {
     shared: Arc<Shared>,

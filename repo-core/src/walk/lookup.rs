@@ -36,6 +36,29 @@ pub enum LookupError {
 /// Finds the entry at `path` below `root`; `None` for the root itself, which has no entry.
 ///
 /// The path is cleaned first: `.` and empty components vanish, `..` goes up as far as the root.
+///
+/// ```
+/// use std::path::Path;
+///
+/// use repo_core::walk::{LookupError, lookup};
+/// # use std::sync::Arc;
+/// # use repo_core::crypto::ScryptParams;
+/// # use repo_core::{Context, InitOptions, Repository, backend::MemoryBackend};
+/// # let context = Context::new();
+/// # let cheap = InitOptions { kdf: Some(ScryptParams { n: 1024, r: 8, p: 1 }), ..InitOptions::default() };
+/// # let backend = Arc::new(MemoryBackend::new());
+/// # let repository = Repository::init(&context, backend, &"password".into(), &cheap)?;
+/// # let note = repo_core::fs::source::StreamSource::new("/note.txt", &b"milk"[..], Default::default(), (0, 0));
+/// # repo_core::archive(&context, &repository, &note, &["/note.txt".into()], &Default::default())?;
+/// # let latest = repo_core::snapshots::list(&context, &repository)?.pop().expect("there is one");
+///
+/// let reader = repository.reader(&context)?;
+/// let found = lookup(&reader, latest.snapshot.tree, Path::new("/note.txt"))?;
+/// assert_eq!(found.expect("it is not the root").size, 4);
+/// let missing = lookup(&reader, latest.snapshot.tree, Path::new("/diary.txt"));
+/// assert!(matches!(missing, Err(LookupError::NotFound { .. })));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub fn lookup(reader: &Reader, root: TreeId, path: &Path) -> Result<Option<Node>, LookupError> {
     let mut found: Option<Node> = None;
     let mut at = PathBuf::from("/");

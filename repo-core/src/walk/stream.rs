@@ -61,6 +61,29 @@ impl WalkError {
 /// Streams the entries below a tree in stored order, each directory right before its content.
 ///
 /// A directory that cannot be read gives an error in its place, and the walk goes on behind it.
+///
+/// ```
+/// use repo_core::walk::Walk;
+/// # use std::sync::Arc;
+/// # use repo_core::crypto::ScryptParams;
+/// # use repo_core::{Context, InitOptions, Repository, backend::MemoryBackend};
+/// # let context = Context::new();
+/// # let cheap = InitOptions { kdf: Some(ScryptParams { n: 1024, r: 8, p: 1 }), ..InitOptions::default() };
+/// # let backend = Arc::new(MemoryBackend::new());
+/// # let repository = Repository::init(&context, backend, &"password".into(), &cheap)?;
+/// # let note = repo_core::fs::source::StreamSource::new("/note.txt", &b"milk"[..], Default::default(), (0, 0));
+/// # repo_core::archive(&context, &repository, &note, &["/note.txt".into()], &Default::default())?;
+/// # let latest = repo_core::snapshots::list(&context, &repository)?.pop().expect("there is one");
+///
+/// let reader = repository.reader(&context)?;
+/// for entry in Walk::new(&reader, latest.snapshot.tree, "/") {
+///     match entry {
+///         Ok(entry) => println!("{} {}", entry.path.display(), entry.node.size),
+///         Err(error) => eprintln!("{}", repo_core::context::with_causes(&error)),
+///     }
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct Walk<'a> {
     reader: &'a Reader,

@@ -16,6 +16,24 @@ use crate::time::Timestamp;
 use super::{Detail, Entry, Links, Listing, OpenFile, Piece, Source};
 
 /// A file that is read from a stream.
+///
+/// ```
+/// use repo_core::fs::source::StreamSource;
+/// # use std::sync::Arc;
+/// # use repo_core::crypto::ScryptParams;
+/// # use repo_core::{Context, InitOptions, Repository, backend::MemoryBackend};
+/// # let context = Context::new();
+/// # let cheap = InitOptions { kdf: Some(ScryptParams { n: 1024, r: 8, p: 1 }), ..InitOptions::default() };
+/// # let backend = Arc::new(MemoryBackend::new());
+/// # let repository = Repository::init(&context, backend, &"password".into(), &cheap)?;
+///
+/// let dump: &[u8] = b"CREATE TABLE letters"; // anything that reads: a pipe, a socket, standard input
+/// let source = StreamSource::new("/database.sql", dump, context.clock.now(), (0, 0));
+/// let targets = [source.path().to_owned()];
+/// let report = repo_core::archive(&context, &repository, &source, &targets, &Default::default())?;
+/// assert_eq!(report.summary.total_bytes_processed, 20);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub struct StreamSource {
     path: PathBuf,
     time: Timestamp,

@@ -31,9 +31,15 @@ impl Origin {
     }
 }
 
-/// How to archive.
+/// How to archive. Name what matters and take the rest from [`Default`].
+///
+/// ```
+/// use repo_core::ArchiveOptions;
+///
+/// let options = ArchiveOptions { tags: vec!["nightly".into()], scan: true, ..ArchiveOptions::default() };
+/// assert!(options.lock.is_some(), "a backup locks the repository unless told otherwise");
+/// ```
 #[derive(Clone)]
-#[non_exhaustive]
 pub struct ArchiveOptions {
     /// How to lock the repository; `None` takes no lock, for dry runs.
     pub lock: Option<LockOptions>,

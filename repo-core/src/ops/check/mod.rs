@@ -47,9 +47,8 @@ pub enum ReadData {
     Bytes(u64),
 }
 
-/// How to check.
+/// How to check. Name what matters and take the rest from [`Default`].
 #[derive(Debug, Clone)]
-#[non_exhaustive]
 pub struct CheckOptions {
     /// How to lock the repository (exclusively); `None` takes no lock.
     pub lock: Option<LockOptions>,
@@ -76,6 +75,32 @@ impl Default for CheckOptions {
 }
 
 /// Checks a repository and says what is wrong with it.
+///
+/// ```
+/// use repo_core::ops::check::{CheckOptions, ReadData, check};
+/// use repo_core::id::FileKind;
+/// # use std::sync::Arc;
+/// # use repo_core::crypto::ScryptParams;
+/// # use repo_core::{Context, InitOptions, Repository, backend::MemoryBackend};
+/// # let context = Context::new();
+/// # let cheap = InitOptions { kdf: Some(ScryptParams { n: 1024, r: 8, p: 1 }), ..InitOptions::default() };
+/// # let backend = Arc::new(MemoryBackend::new());
+/// # let repository = Repository::init(&context, backend, &"password".into(), &cheap)?;
+/// # let note = repo_core::fs::source::StreamSource::new("/note.txt", &b"milk"[..], Default::default(), (0, 0));
+/// # repo_core::archive(&context, &repository, &note, &["/note.txt".into()], &Default::default())?;
+///
+/// let options = CheckOptions { read_data: ReadData::All, ..CheckOptions::default() };
+/// assert!(check(&context, &repository, &options)?.is_sound());
+///
+/// let pack = repository.backend().list(FileKind::Pack)?[0].id;
+/// repository.backend().remove(repo_core::id::PackId(pack).into())?;
+/// let report = check(&context, &repository, &options)?;
+/// for finding in report.errors() {
+///     println!("{finding}: {:?}", finding.remedy());
+/// }
+/// assert!(!report.is_sound());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub fn check(
     context: &Context,
     repository: &Repository,

@@ -3,6 +3,57 @@
 //! In: a [`Location`] as the user wrote it and extended [`Options`]. Out: a backend that keeps every promise of
 //! `repo_core::backend`. This is the only crate that knows async, and no trace of it leaves. Nothing here knows
 //! what the stored bytes mean, tries again, or reads the environment.
+//!
+//! ```
+//! use backends::{Location, Options};
+//!
+//! # let folder = tempfile::tempdir()?;
+//! let location: Location = "/srv/backup".parse()?; // or sftp:…, s3:…, memory:…
+//! # let location = Location::Local(folder.path().join("backup"));
+//! let storage = backends::open(&location, &Options::default())?;
+//! storage.create()?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # From an async program
+//!
+//! The engine blocks, so it runs on a thread that may wait. Everything that is needed moves there; what it tells
+//! comes back through the observer, and a clone of [`Cancel`](repo_core::Cancel) stops it from outside.
+//!
+//! ```
+//! use std::sync::Arc;
+//!
+//! use repo_core::context::Stage;
+//! use repo_core::{ArchiveOptions, Context, Event, InitOptions, LocalSource, Repository, archive};
+//!
+//! type Failure = Box<dyn std::error::Error + Send + Sync>;
+//!
+//! # let folder = tempfile::tempdir()?;
+//! # std::fs::write(folder.path().join("letter.txt"), "Dear reader")?;
+//! # let targets = vec![folder.path().to_owned()];
+//! # let runtime = tokio::runtime::Builder::new_multi_thread().build()?;
+//! # runtime.block_on(async {
+//! let (told, progress) = std::sync::mpsc::channel();
+//! let observer = move |event: &Event<'_>| {
+//!     if let Event::Progress { stage: Stage::Archive, bytes, .. } = event {
+//!         told.send(*bytes).ok(); // nobody may be listening any more
+//!     }
+//! };
+//! let context = Context::new().with_observer(Arc::new(observer));
+//! let stop = context.cancel.clone(); // stop.cancel() ends the backup early, the repository stays valid
+//! let backup = tokio::task::spawn_blocking(move || {
+//!     let storage = backends::open(&"memory:".parse()?, &backends::Options::default())?;
+//!     let repository = Repository::init(&context, storage, &"password".into(), &InitOptions::default())?;
+//!     let options = ArchiveOptions::default();
+//!     Ok::<_, Failure>(archive(&context, &repository, &LocalSource::new(), &targets, &options)?)
+//! });
+//! let report = backup.await??;
+//! assert_eq!(progress.iter().sum::<u64>(), report.summary.total_bytes_processed);
+//! # drop(stop);
+//! # Ok::<_, Failure>(())
+//! # })?;
+//! # Ok::<(), Failure>(())
+//! ```
 
 #![forbid(unsafe_code)]
 

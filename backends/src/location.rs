@@ -12,6 +12,15 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 /// Where a repository lies.
+///
+/// ```
+/// use backends::Location;
+///
+/// assert_eq!("/srv/backup".parse(), Ok(Location::Local("/srv/backup".into())));
+/// let location: Location = "rest:https://ann:secret@host/".parse()?;
+/// assert_eq!(location.to_string(), "rest:https://ann:***@host/");
+/// # Ok::<(), backends::LocationError>(())
+/// ```
 #[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Location {

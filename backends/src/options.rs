@@ -9,6 +9,14 @@ use std::collections::BTreeMap;
 use crate::location::Location;
 
 /// All extended options of a run.
+///
+/// ```
+/// use backends::Options;
+///
+/// let options = Options::parse(["local.connections=8"])?;
+/// assert_eq!(options.local()?.connections, 8);
+/// # Ok::<(), backends::OptionsError>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Options {
     given: BTreeMap<String, String>,

@@ -85,11 +85,7 @@ impl Session {
     /// How to lock; `None` means not at all.
     pub fn lock_options(&self) -> Option<LockOptions> {
         let lock = self.settings.lock;
-        (!lock.none).then(|| {
-            let mut options = LockOptions::default();
-            options.wait = lock.retry;
-            options
-        })
+        (!lock.none).then(|| LockOptions { wait: lock.retry, ..LockOptions::default() })
     }
 
     fn tell_opened(&self, repository: &Repository) {

@@ -90,10 +90,11 @@ fn dry(repository: &Repository) -> Repository {
 
 fn options(session: &Session, args: &Backup) -> Result<ArchiveOptions> {
     let settings = &session.settings;
-    let mut writer = WriterOptions::default();
-    writer.compression = settings.compression;
-    writer.pack_size = settings.pack_size()?;
-    writer.verify = settings.extra_verify;
+    let writer = WriterOptions {
+        compression: settings.compression,
+        pack_size: settings.pack_size()?,
+        verify: settings.extra_verify,
+    };
 
     let mut origin = Origin::this_process();
     let host = args.host.clone().or_else(|| args.hostname.clone()).filter(|host| !host.is_empty());
@@ -104,38 +105,40 @@ fn options(session: &Session, args: &Backup) -> Result<ArchiveOptions> {
     let time =
         time.map_err(|error| wrong(format!("error in time option: {error}"), "See `larder help backup`."))?;
 
-    let mut options = ArchiveOptions::default();
-    // A dry run writes nothing, its lock included.
-    options.lock = session.lock_options().filter(|_| !args.dry_run);
-    options.cwd = std::env::current_dir().context("cannot find out the current folder")?;
-    options.origin = origin;
-    options.time = time;
-    options.tags =
-        args.tags.iter().flat_map(|tags| values::tags(tags)).filter(|tag| !tag.is_empty()).collect();
-    options.excludes_on_record =
-        args.excludes.exclude.iter().map(|pattern| pattern.to_string_lossy().into_owned()).collect();
-    options.select = Arc::new(patterns::excludes(session, args)?);
-    options.one_file_system = args.one_file_system;
-    options.parent = match &args.parent {
-        _ if args.force || args.stdin => ParentChoice::None,
-        Some(id) => ParentChoice::This(select::wanted(select::split(id).0)),
-        None => ParentChoice::Newest(args.group_by),
-    };
-    options.change = ChangeDetection {
-        ignore_ctime: args.ignore_ctime || args.ignore_inode,
-        ignore_inode: args.ignore_inode,
-    };
-    options.atime = if args.with_atime { Atime::Keep } else { Atime::AsMtime };
-    options.read_concurrency = args
-        .read_concurrency
-        .or(settings.read_concurrency)
-        .and_then(|count| usize::try_from(count).ok())
-        .filter(|count| *count > 0)
-        .unwrap_or(2);
-    options.scan = !args.no_scan && !args.stdin && !args.stdin_from_command;
-    options.skip_if_unchanged = args.skip_if_unchanged;
-    options.writer = writer;
-    options.program_version =
-        format!("larder {} (restic {COMPATIBLE} compatible)", env!("CARGO_PKG_VERSION"));
-    Ok(options)
+    Ok(ArchiveOptions {
+        // A dry run writes nothing, its lock included.
+        lock: session.lock_options().filter(|_| !args.dry_run),
+        cwd: std::env::current_dir().context("cannot find out the current folder")?,
+        origin,
+        time,
+        tags: args.tags.iter().flat_map(|tags| values::tags(tags)).filter(|tag| !tag.is_empty()).collect(),
+        excludes_on_record: args
+            .excludes
+            .exclude
+            .iter()
+            .map(|pattern| pattern.to_string_lossy().into_owned())
+            .collect(),
+        select: Arc::new(patterns::excludes(session, args)?),
+        one_file_system: args.one_file_system,
+        parent: match &args.parent {
+            _ if args.force || args.stdin => ParentChoice::None,
+            Some(id) => ParentChoice::This(select::wanted(select::split(id).0)),
+            None => ParentChoice::Newest(args.group_by),
+        },
+        change: ChangeDetection {
+            ignore_ctime: args.ignore_ctime || args.ignore_inode,
+            ignore_inode: args.ignore_inode,
+        },
+        atime: if args.with_atime { Atime::Keep } else { Atime::AsMtime },
+        read_concurrency: args
+            .read_concurrency
+            .or(settings.read_concurrency)
+            .and_then(|count| usize::try_from(count).ok())
+            .filter(|count| *count > 0)
+            .unwrap_or(2),
+        scan: !args.no_scan && !args.stdin && !args.stdin_from_command,
+        skip_if_unchanged: args.skip_if_unchanged,
+        writer,
+        program_version: format!("larder {} (restic {COMPATIBLE} compatible)", env!("CARGO_PKG_VERSION")),
+    })
 }

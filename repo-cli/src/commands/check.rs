@@ -24,11 +24,13 @@ pub fn run(session: &Session, args: &Check) -> Result<()> {
         None if args.read_data => ReadData::All,
         None => ReadData::Nothing,
     };
-    let mut options = CheckOptions::default();
-    options.lock = session.lock_options();
-    options.read_data = read_data;
-    options.snapshots = args.ids.iter().map(|id| select::wanted(id)).collect();
-    options.filter = select::filter(session, &args.filter);
+    let options = CheckOptions {
+        lock: session.lock_options(),
+        read_data,
+        snapshots: args.ids.iter().map(|id| select::wanted(id)).collect(),
+        filter: select::filter(session, &args.filter),
+        ..CheckOptions::default()
+    };
 
     let repository = session.open()?;
     session.screen.say(Level::Normal, "create exclusive lock for repository");

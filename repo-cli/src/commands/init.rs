@@ -25,10 +25,8 @@ pub fn run(session: &Session, args: &Init) -> Result<()> {
     let (password, _) = access.password.new_one("enter password for new repository: ", &keyboard)?;
 
     let here = LockOwner::this_process();
-    let mut options = InitOptions::default();
-    options.version = version;
-    options.chunker = chunker;
-    options.label = KeyLabel { username: here.username, hostname: here.hostname };
+    let label = KeyLabel { username: here.username, hostname: here.hostname };
+    let options = InitOptions { version, chunker, label, ..InitOptions::default() };
     let password = Password::new(password.as_bytes());
     let repository = Repository::init(&session.context, backend, &password, &options)
         .map_err(|error| explained(error, &location.to_string()))?;

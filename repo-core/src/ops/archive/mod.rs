@@ -19,6 +19,7 @@ mod file;
 mod options;
 mod report;
 mod run;
+mod scan;
 mod select;
 mod tree;
 mod walker;
@@ -38,7 +39,7 @@ use crate::fs::source::{Links, Source};
 use crate::id::{Id, SnapshotId, TreeId};
 use crate::ops::archive::change::Parent;
 use crate::ops::archive::run::Run;
-use crate::repository::{LockGuard, LockKind, Reader, Receipt, Repository, Writer};
+use crate::repository::{LockGuard, LockKind, Reader, Receipt, Repository, WriteError, Writer};
 use crate::time::Time;
 
 /// Saves `targets` of a source as a new snapshot.
@@ -76,7 +77,14 @@ pub fn archive(
     run.report_missing(missing);
     let outcome = run.execute(plan);
     let Run { found, .. } = run;
-    let root = outcome?;
+    let root = match outcome {
+        // What stopped the writer says the writer.
+        Err(ArchiveError::Write(WriteError::Stopped)) => {
+            writer.finish()?;
+            return Err(WriteError::Stopped.into());
+        }
+        other => other?,
+    };
     let receipt = writer.finish()?;
 
     let found = found.into_inner().unwrap_or_else(PoisonError::into_inner);

@@ -1,7 +1,7 @@
 //! One run: the threads, the queues between them, and what they find out together.
 
 use std::path::Path;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
@@ -53,6 +53,8 @@ pub(super) struct Run<'a> {
     pub(super) arenas: Arenas,
     pub(super) large_files: Budget,
     pub(super) found: Mutex<Found>,
+    /// Whether the root is complete, or never will be.
+    pub(super) over: AtomicBool,
     directories: Queue<Arc<Directory>>,
     readers_left: AtomicUsize,
     workers_left: AtomicUsize,
@@ -83,6 +85,7 @@ impl<'a> Run<'a> {
             arenas: Arenas::new(READERS + workers + 2, workers + 2, chunk_len_max),
             large_files: Budget::new(options.read_concurrency.max(1) as u64),
             found: Mutex::default(),
+            over: AtomicBool::new(false),
             directories: Queue::new(DIRECTORIES_WAITING_MAX),
             readers_left: AtomicUsize::new(READERS),
             workers_left: AtomicUsize::new(workers),
@@ -101,8 +104,11 @@ impl<'a> Run<'a> {
             for _ in 0..READERS {
                 scope.spawn("reader", || self.guarded(|| self.read_files()));
             }
-            let walker = scope.spawn("walker", || self.guarded(|| self.walk(plan)));
-            let _ = walker;
+            if self.options.scan {
+                let targets = plan.nodes.clone();
+                scope.spawn("scanner", || self.scan(targets));
+            }
+            scope.spawn("walker", || self.guarded(|| self.walk(plan)));
             let mut root = None;
             self.guarded(|| {
                 root = self.assemble()?;
@@ -130,6 +136,7 @@ impl<'a> Run<'a> {
 
     /// Lets every thread end at its next step.
     fn abandon(&self) {
+        self.over.store(true, Ordering::Release);
         self.files.abandon();
         self.batches.abandon();
         self.arenas.abandon();

@@ -8,6 +8,7 @@ mod tidy; // imports point up the page
 mod golden_records; // records, byte for byte as restic wrote them
 mod golden_trees; // nodes and trees, byte for byte as restic wrote them
 mod golden; // repositories that restic wrote, opened, read and restored
+mod restore; // files come back, whatever stands in the way
 mod model; // random lives of a repository against plain copies
 mod cost; // requests that operations make
 mod crash; // the machine stops at operation N, for every N

@@ -2,4 +2,5 @@
 
 pub mod archive; // files → a snapshot
 pub mod check; // is everything there, and what it should be
+pub mod restore; // a snapshot → files below a directory
 pub mod query; // ls, find, diff, stats, dump

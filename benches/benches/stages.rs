@@ -1,4 +1,4 @@
-//! What each stage of the way of the bytes costs: chunk, hash, compress, seal, open.
+//! What each stage of the way of the bytes costs: chunk, hash, compress, seal, open; and trees and indexes.
 //!
 //! `cargo bench -p benches --bench stages`. Throughput per core; 1 GB/s is 1 ns per byte. Buffers of 8 MiB, mostly
 //! from memory rather than cache; `small` stages work on 4 KiB again and again.
@@ -6,6 +6,7 @@
 #![allow(missing_docs)]
 
 use std::hint::black_box;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,8 +18,10 @@ use repo_core::chunker::{Chunker, ChunkerParams};
 use repo_core::compress::{Compression, Compressor};
 use repo_core::context::{Random as _, SystemRandom};
 use repo_core::crypto::Key;
+use repo_core::format::{IndexFile, IndexedBlob, IndexedPack, Mode, Node, NodeKind, Tree, TreeWriter};
 use repo_core::hash::sha256;
-use repo_core::id::{BlobId, BlobKind};
+use repo_core::id::{BlobId, BlobKind, DataId};
+use repo_core::time::{Timestamp, Zone};
 
 const LARGE: usize = 8 << 20;
 const SMALL: usize = 4 << 10;
@@ -129,5 +132,50 @@ fn blob(c: &mut Criterion) {
     }
 }
 
-criterion_group!(stages, chunk, hash, crypto, compress, blob);
+/// One directory of a thousand files, and the index of their chunks.
+fn records(c: &mut Criterion) {
+    const ENTRIES: u32 = 1000;
+    let time = |seconds, nanos| Zone::UTC.at(Timestamp { seconds, nanos });
+    let nodes: Vec<Node> = (0..ENTRIES)
+        .map(|at| Node {
+            mode: Mode::from_unix(0o100_644),
+            mtime: time(1_700_000_000 + i64::from(at), at * 7919),
+            atime: time(1_700_000_000 + i64::from(at), at * 7919),
+            ctime: time(1_700_000_009 + i64::from(at), 123_456_789),
+            user: "somebody".into(),
+            group: "users".into(),
+            inode: 7_000_000 + u64::from(at),
+            device_id: 65_024,
+            size: 1234 + u64::from(at),
+            links: 1,
+            content: Some(vec![DataId(sha256(&at.to_le_bytes()))]),
+            ..Node::new(format!("file-number-{at:07}.txt"), NodeKind::File)
+        })
+        .collect();
+    let write = || {
+        let mut tree = TreeWriter::new();
+        for node in &nodes {
+            tree.push(node).expect("ascending names");
+        }
+        tree.finish()
+    };
+    let tree = write();
+    group(c, "tree", tree.len()).bench_function("write", |b| b.iter(write));
+    group(c, "tree", tree.len()).bench_function("read", |b| b.iter(|| Tree::parse(black_box(&tree))));
+
+    let blobs = nodes.iter().zip(0..).map(|(node, at)| IndexedBlob {
+        kind: BlobKind::Data,
+        id: sha256(&node.name),
+        offset: at * 100_000,
+        len: 100_000,
+        plain_len: NonZeroU32::new(200_000),
+    });
+    let pack = IndexedPack { id: sha256(b"pack").into(), blobs: blobs.collect() };
+    let index = IndexFile { packs: vec![pack], ..IndexFile::default() };
+    let text = index.to_json();
+    group(c, "index", text.len()).bench_function("write", |b| b.iter(|| index.to_json()));
+    group(c, "index", text.len()).bench_function("read", |b| b.iter(|| IndexFile::parse(black_box(&text))));
+}
+
+criterion_group!(stages, chunk, hash, crypto, compress, blob, records);
 criterion_main!(stages);

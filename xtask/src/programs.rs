@@ -103,9 +103,10 @@ pub(crate) fn succeeds_within(command: &mut Command, limit: Duration) -> Result<
     Ok(false)
 }
 
-/// The command as one would type it.
+/// The command as one would type it, without the path to the program.
 pub(crate) fn shown(command: &Command) -> String {
-    let words = std::iter::once(command.get_program()).chain(command.get_args());
+    let program = Path::new(command.get_program());
+    let words = std::iter::once(program.file_name().unwrap_or_default()).chain(command.get_args());
     words.map(|word| word.to_string_lossy().into_owned()).collect::<Vec<_>>().join(" ")
 }
 

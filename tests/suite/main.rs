@@ -14,3 +14,4 @@ mod cost; // requests that operations make
 mod crash; // the machine stops at operation N, for every N
 mod damage_found; // what a check finds
 mod query; // answers about snapshots, as restic gives them
+mod kill; // the process is killed in the middle of a backup

@@ -1,6 +1,9 @@
 //! From filter flags and ids to the snapshots meant.
 
+use std::path::Path;
+
 use anyhow::Result;
+use repo_core::filter::clean;
 use repo_core::repository::Repository;
 use repo_core::snapshots::{self, Filter, SelectError, Stored, Wanted};
 
@@ -11,17 +14,36 @@ use crate::session::Session;
 
 /// The filter that was typed, with `RESTIC_HOST` where no host was.
 ///
-/// An empty `--host` takes the variable back.
-pub fn filter(session: &Session, typed: &SnapshotFilter) -> Filter {
+/// An empty `--host` takes the variable back. For a single snapshot paths are made absolute and cleaned; in
+/// lists they must equal a stored path.
+pub fn filter(session: &Session, typed: &SnapshotFilter, paths: Paths) -> Filter {
     let hosts = match &typed.hosts[..] {
         [] => session.settings.host.iter().cloned().collect(),
         hosts => hosts.iter().filter(|host| !host.is_empty()).cloned().collect(),
     };
+    let path = |path: &std::ffi::OsString| match paths {
+        Paths::AsTyped => path.to_string_lossy().into_owned(),
+        Paths::Absolute => absolute(Path::new(path)),
+    };
     Filter {
         hosts,
         tags: typed.tags.iter().map(|tags| values::tags(tags)).collect(),
-        paths: typed.paths.iter().map(|path| path.to_string_lossy().into_owned()).collect(),
+        paths: typed.paths.iter().map(path).collect(),
     }
+}
+
+/// What to do with the paths of a filter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Paths {
+    /// They must equal stored paths.
+    AsTyped,
+    /// They are made absolute first.
+    Absolute,
+}
+
+fn absolute(path: &Path) -> String {
+    let full = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    String::from_utf8_lossy(&clean(full.as_os_str().as_encoded_bytes())).into_owned()
 }
 
 /// The one snapshot a user means.

@@ -22,6 +22,7 @@ pub mod help;
 pub mod init;
 pub mod key;
 pub mod list;
+pub mod ls;
 pub mod snapshots;
 pub mod unlock;
 pub mod version;
@@ -60,6 +61,7 @@ pub enum Command {
     Init(init::Init),
     Backup(Box<backup::Backup>),
     Snapshots(snapshots::Snapshots),
+    Ls(ls::Ls),
     Check(check::Check),
     Key(key::Key),
     Unlock(unlock::Unlock),

@@ -111,7 +111,10 @@ fn full<T: FromStr>(text: &str) -> Result<T> {
     })
 }
 
+/// With a line end, if there is none yet.
 fn text(mut content: Vec<u8>) -> Vec<u8> {
-    content.push(b'\n');
+    if content.last() != Some(&b'\n') {
+        content.push(b'\n');
+    }
     content
 }

@@ -6,7 +6,7 @@ use repo_core::ops::check::{CheckOptions, CheckReport, Finding, ReadData, Remedy
 
 use crate::args::check::Check;
 use crate::exit::wrong;
-use crate::select;
+use crate::select::{self, Paths};
 use crate::session::Session;
 use crate::ui::escape::visible;
 use crate::ui::screen::Level;
@@ -28,7 +28,7 @@ pub fn run(session: &Session, args: &Check) -> Result<()> {
         lock: session.lock_options(),
         read_data,
         snapshots: args.ids.iter().map(|id| select::wanted(id)).collect(),
-        filter: select::filter(session, &args.filter),
+        filter: select::filter(session, &args.filter, Paths::AsTyped),
         ..CheckOptions::default()
     };
 

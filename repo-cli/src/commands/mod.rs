@@ -8,6 +8,7 @@ mod help;
 mod init;
 mod key;
 mod list;
+mod ls;
 mod snapshots;
 mod unlock;
 mod version;
@@ -36,6 +37,7 @@ pub fn run(session: &Session, typed: Typed) -> Result<()> {
         Command::Init(args) => init::run(session, &args),
         Command::Key(args) => key::run(session, &args),
         Command::List(args) => list::run(session, &args),
+        Command::Ls(args) => ls::run(session, &args),
         Command::Snapshots(args) => snapshots::run(session, &args),
         Command::Unlock(args) => unlock::run(session, &args),
         Command::Help(args) => {

@@ -8,14 +8,14 @@ use repo_core::repository::LockKind;
 use repo_core::snapshots::{GroupBy, GroupKey, Stored, group};
 
 use crate::args::snapshots::Snapshots;
-use crate::select;
+use crate::select::{self, Paths};
 use crate::session::Session;
 use crate::ui::records;
 use crate::ui::snapshot_table::{SnapshotTable, group_heading};
 
 pub fn run(session: &Session, args: &Snapshots) -> Result<()> {
     let (repository, _lock) = session.open_locked(LockKind::Shared)?;
-    let filter = select::filter(session, &args.filter);
+    let filter = select::filter(session, &args.filter, Paths::AsTyped);
     let mut many = select::many(session, &repository, &args.ids, &filter)?;
     let mut found = std::mem::take(&mut many.found);
     // Stored in the order given, shown in order, as restic does.

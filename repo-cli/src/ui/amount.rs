@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use repo_core::time::Time;
+use repo_core::time::{Time, Zone};
 
 /// `123 B`, `1.635 KiB`, `2.003 MiB`: three decimals, units of 1024.
 #[expect(clippy::cast_precision_loss, reason = "three decimals are shown")]
@@ -70,6 +70,25 @@ pub fn date_time(time: Time) -> String {
     )
 }
 
+/// `2006-01-02 15:04:05.999 +0100 CET`: a time with everything, as Go prints it.
+///
+/// The zone has a name only where the offset is UTC's or that of the local zone.
+pub fn full_time(time: Time, local: &Zone) -> String {
+    let fraction = match time.instant.nanos {
+        0 => String::new(),
+        nanos => format!(".{}", format!("{nanos:09}").trim_end_matches('0')),
+    };
+    let minutes = time.offset_seconds / 60;
+    let sign = if minutes < 0 { '-' } else { '+' };
+    let offset = format!("{sign}{:02}{:02}", minutes.abs() / 60, minutes.abs() % 60);
+    let name = match time.offset_seconds {
+        0 => "UTC".to_owned(),
+        seconds if local.at(time.instant).offset_seconds == seconds => local.abbreviation(time.instant),
+        _ => offset.clone(),
+    };
+    format!("{}{fraction} {offset} {name}", date_time(time))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -118,5 +137,10 @@ mod tests {
     fn times_are_written_as_go_writes_them() {
         let time = "2026-11-21T01:19:40.13524718+01:00".parse().unwrap();
         assert_eq!(date_time(time), "2026-11-21 01:19:40");
+        let full = |time: &str, tz| full_time(time.parse().unwrap(), &Zone::from_tz(Some(tz)));
+        assert_eq!(full("2026-11-21T01:19:40Z", "Europe/Berlin"), "2026-11-21 01:19:40 +0000 UTC");
+        let time = "2026-11-21T01:19:40.13524718+01:00";
+        assert_eq!(full(time, "Europe/Berlin"), "2026-11-21 01:19:40.13524718 +0100 CET");
+        assert_eq!(full(time, "UTC"), "2026-11-21 01:19:40.13524718 +0100 +0100");
     }
 }

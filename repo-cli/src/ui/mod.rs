@@ -4,6 +4,7 @@ pub mod amount; // numbers for people
 pub mod float; // numbers with a fraction, for JSON
 pub mod escape; // names from outside, made harmless
 pub mod records; // records of a repository as JSON
+pub mod entry; // one entry of a snapshot as a line or as JSON
 pub mod rate; // how fast, and how long still
 pub mod snapshot_table; // snapshots as a table
 pub mod table; // rows → aligned lines

@@ -122,6 +122,11 @@ impl Screen {
         self.reader_gone.load(Ordering::Acquire)
     }
 
+    /// A writer to standard output for large results. Errors come back, that of a gone reader included.
+    pub fn writer(&self) -> impl Write + '_ {
+        Through(self)
+    }
+
     fn with_stdout(&self, write: impl FnOnce(&mut BufWriter<Stdout>) -> io::Result<()>) {
         let _ = self.try_stdout(write);
     }
@@ -145,6 +150,19 @@ impl Out {
             self.stdout.write_all(if line == 0 { b"\r\x1b[2K" } else { b"\x1b[1A\r\x1b[2K" })?;
         }
         Ok(())
+    }
+}
+
+struct Through<'a>(&'a Screen);
+
+impl Write for Through<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.try_stdout(|out| out.write_all(bytes))?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.try_stdout(Write::flush)
     }
 }
 

@@ -154,6 +154,27 @@ impl Index {
         })
     }
 
+    /// Numbers below this are given by [`slot_of`](Self::slot_of).
+    pub(super) fn slot_count(&self) -> usize {
+        self.tables.iter().map(|table| table.entries.len()).sum()
+    }
+
+    /// The blob's own number, the same for all of its copies.
+    pub(super) fn slot_of(&self, blob: &BlobId) -> Option<usize> {
+        let found = self.tables[table(blob.kind)].find_range(&blob.id);
+        let before = if blob.kind == BlobKind::Tree { self.tables[0].entries.len() } else { 0 };
+        (!found.is_empty()).then_some(before + found.start)
+    }
+
+    /// Every blob with its number, once, sorted by kind and name.
+    pub(super) fn slots(&self) -> impl Iterator<Item = (usize, BlobId)> + '_ {
+        let mut last = None;
+        let kinds = [BlobKind::Data, BlobKind::Tree].into_iter().zip(&self.tables);
+        let blobs = kinds
+            .flat_map(|(kind, table)| table.entries.iter().map(move |entry| BlobId { kind, id: entry.id }));
+        blobs.enumerate().filter(move |(_, blob)| last.replace(*blob) != Some(*blob))
+    }
+
     fn place(&self, entry: &Entry) -> Option<Place> {
         Some(Place {
             pack: self.packs.get(entry.pack as usize)?.id,
@@ -203,11 +224,15 @@ impl Table {
     }
 
     fn find(&self, id: &Id) -> &[Entry] {
+        &self.entries[self.find_range(id)]
+    }
+
+    fn find_range(&self, id: &Id) -> Range<usize> {
         let bucket = self.bucket(slot(id, self.shift));
-        let Some(entries) = self.entries.get(bucket) else { return &[] };
+        let Some(entries) = self.entries.get(bucket.clone()) else { return 0..0 };
         let start = entries.partition_point(|entry| entry.id < *id);
         let len = entries[start..].iter().take_while(|entry| entry.id == *id).count();
-        &entries[start..start + len]
+        bucket.start + start..bucket.start + start + len
     }
 
     fn bucket(&self, slot: usize) -> Range<usize> {

@@ -12,6 +12,8 @@
 
 mod frozen;
 mod pending;
+mod blob_set;
 
+pub use blob_set::BlobSet;
 pub use frozen::{Builder, Index, PackSummary};
 pub use pending::Pending;

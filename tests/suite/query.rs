@@ -11,6 +11,7 @@ use repo_core::hash::sha256;
 use repo_core::id::{BlobId, BlobKind, TreeId};
 use repo_core::ops::query::dump::{self, DumpError, Piece, Target};
 use repo_core::ops::query::ls::{self, LsOptions};
+use repo_core::ops::query::stats::{Stats, StatsMode, stats};
 use repo_core::repository::Reader;
 use repo_core::walk::{self, Entry};
 use serde_json::Value;
@@ -186,4 +187,56 @@ fn dump_without_a_blob_fails_and_names_the_file() {
     let outcome = dump::folder(&Context::new(), &reader, root, "/top", |_| Ok::<_, DumpError>(()));
     assert!(matches!(outcome, Err(DumpError::Walk(_) | DumpError::Read { .. })), "{outcome:?}");
     assert!(outcome.unwrap_err().to_string().starts_with("cannot read /top/a"));
+}
+
+#[test]
+fn stats_count_what_restic_counts() {
+    let modes = [
+        ("restore-size", StatsMode::RestoreSize),
+        ("files-by-contents", StatsMode::FilesByContents),
+        ("blobs-per-file", StatsMode::BlobsPerFile),
+        ("raw-data", StatsMode::RawData),
+    ];
+    Asked::each(|asked| {
+        let all: Vec<TreeId> = (0..asked.manifest.snapshots.len()).map(|number| asked.tree(number)).collect();
+        for (question, roots) in [("stats", &all[..]), ("stats_first_snapshot", &all[..1])] {
+            for (word, mode) in modes {
+                let found = stats(&Context::new(), &asked.reader, roots, mode).unwrap();
+                let expected = &asked.manifest.queries[question][word];
+                assert_eq!(
+                    numbers(&stats_json(&found)),
+                    numbers(expected),
+                    "{}: {question} {word}",
+                    asked.name
+                );
+            }
+        }
+    });
+}
+
+/// As restic shows it: what is zero is left out, the total aside.
+fn stats_json(stats: &Stats) -> Value {
+    let mut json = serde_json::json!({ "total_size": stats.bytes, "snapshots_count": stats.snapshots });
+    for (key, count) in [("total_file_count", stats.files), ("total_blob_count", stats.blobs)] {
+        if count > 0 {
+            json[key] = count.into();
+        }
+    }
+    if let Some(sizes) = &stats.compression {
+        json["total_uncompressed_size"] = sizes.uncompressed.into();
+        for (key, value) in [
+            ("compression_ratio", sizes.ratio()),
+            ("compression_progress", sizes.progress_percent()),
+            ("compression_space_saving", sizes.saving_percent()),
+        ] {
+            json[key] = value.into();
+        }
+    }
+    json
+}
+
+/// Numbers to nine places: JSON does not tell 100 from 100.0, and reading it may lose the last digit.
+fn numbers(json: &Value) -> BTreeMap<&str, String> {
+    let text = |number: &Value| format!("{:.9}", number.as_f64().unwrap());
+    json.as_object().unwrap().iter().map(|(key, number)| (key.as_str(), text(number))).collect()
 }

@@ -5,3 +5,4 @@
 
 pub mod ls; // the entries of a snapshot
 pub mod dump; // the content of a file, or of a folder
+pub mod stats; // how much there is

@@ -13,6 +13,7 @@ use repo_core::context::Cancelled;
 use repo_core::format::json::Object;
 use repo_core::ops::archive::ArchiveError;
 use repo_core::ops::check::CheckError;
+use repo_core::ops::restore::RestoreError;
 use repo_core::repository::{LockError, OpenError, ReadError, RecordError, StoredLock};
 
 use crate::args::Mistake;
@@ -113,8 +114,10 @@ fn lock_error(error: &anyhow::Error) -> Option<&LockError> {
     if let Some(error) = error.downcast_ref::<LockError>() {
         return Some(error);
     }
-    match (error.downcast_ref(), error.downcast_ref()) {
-        (Some(ArchiveError::Lock(error)), _) | (_, Some(CheckError::Lock(error))) => Some(error),
+    match (error.downcast_ref(), error.downcast_ref(), error.downcast_ref()) {
+        (Some(ArchiveError::Lock(error)), ..)
+        | (_, Some(CheckError::Lock(error)), _)
+        | (.., Some(RestoreError::Lock(error))) => Some(error),
         _ => None,
     }
 }

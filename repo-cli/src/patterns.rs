@@ -1,4 +1,4 @@
-//! Pattern flags and pattern files → what is left out.
+//! Pattern flags and pattern files → what is left out, or what alone is taken.
 //!
 //! In one list, patterns from flags come before those from files. Every pattern is checked before anything runs.
 
@@ -6,9 +6,10 @@ use std::ffi::OsString;
 use std::path::Path;
 
 use anyhow::Result;
-use repo_core::filter::{Case, Excludes, Marker, Patterns, pattern_lines};
+use repo_core::filter::{Case, Excludes, Marker, Patterns, Selection, pattern_lines};
 
 use crate::args::backup::Backup;
+use crate::args::restore::Restore;
 use crate::exit::wrong;
 use crate::open::read_file;
 use crate::session::Session;
@@ -36,6 +37,46 @@ pub fn excludes(session: &Session, args: &Backup) -> Result<Excludes> {
         markers,
         larger_than: args.exclude_larger_than,
     })
+}
+
+/// What a restore wants.
+pub fn selection(session: &Session, args: &Restore) -> Result<Selection> {
+    let (out, only) = (&args.excludes, &args.includes);
+    let excludes = [
+        list(session, "exclude", &out.exclude, &out.exclude_file, Case::Sensitive)?,
+        list(session, "iexclude", &out.iexclude, &out.iexclude_file, Case::Insensitive)?,
+    ];
+    let includes = [
+        list(session, "include", &only.include, &only.include_file, Case::Sensitive)?,
+        list(session, "iinclude", &only.iinclude, &only.iinclude_file, Case::Insensitive)?,
+    ];
+    let excludes: Vec<Patterns> = excludes.into_iter().flatten().collect();
+    let includes: Vec<Patterns> = includes.into_iter().flatten().collect();
+    match (excludes.is_empty(), includes.is_empty()) {
+        (true, true) => Ok(Selection::All),
+        (false, true) => Ok(Selection::Except(excludes)),
+        (true, false) => Ok(Selection::Only(includes)),
+        (false, false) => {
+            Err(wrong("exclude and include patterns are mutually exclusive", "Give one kind of them."))
+        }
+    }
+}
+
+/// Which extended attributes a restore wants.
+pub fn xattrs(session: &Session, args: &Restore) -> Result<Selection> {
+    let patterns = |typed: &[String]| typed.iter().map(OsString::from).collect::<Vec<_>>();
+    let excludes = patterns(&args.exclude_xattr);
+    let includes = patterns(&args.include_xattr);
+    let excludes = list(session, "exclude-xattr", &excludes, &[], Case::Sensitive)?;
+    let includes = list(session, "include-xattr", &includes, &[], Case::Sensitive)?;
+    match (excludes, includes) {
+        (None, None) => Ok(Selection::All),
+        (Some(excludes), None) => Ok(Selection::Except(vec![excludes])),
+        (None, Some(includes)) => Ok(Selection::Only(vec![includes])),
+        (Some(_), Some(_)) => {
+            Err(wrong("exclude and include xattr patterns are mutually exclusive", "Give one kind of them."))
+        }
+    }
 }
 
 /// One list of patterns; `None` if there are none.

@@ -40,5 +40,25 @@ pub struct Excludes {
     pub iexclude_file: Vec<OsString>,
 }
 
+/// Which files alone to take.
+#[derive(Debug, Clone, Default, Args)]
+pub struct Includes {
+    /// Take only what matches the pattern; repeatable
+    #[arg(short, long, value_name = "PATTERN", help_heading = FILES)]
+    pub include: Vec<OsString>,
+
+    /// The same, ignoring case
+    #[arg(long, value_name = "PATTERN", help_heading = FILES)]
+    pub iinclude: Vec<OsString>,
+
+    /// File with patterns to take, one per line; repeatable
+    #[arg(long, value_name = "FILE", help_heading = FILES)]
+    pub include_file: Vec<OsString>,
+
+    /// The same, ignoring case
+    #[arg(long, value_name = "FILE", help_heading = FILES)]
+    pub iinclude_file: Vec<OsString>,
+}
+
 const HEADING: &str = "Choosing snapshots";
 const FILES: &str = "Choosing files";

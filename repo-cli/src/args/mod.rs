@@ -23,6 +23,7 @@ pub mod init;
 pub mod key;
 pub mod list;
 pub mod ls;
+pub mod restore;
 pub mod snapshots;
 pub mod unlock;
 pub mod version;
@@ -62,6 +63,7 @@ pub enum Command {
     Backup(Box<backup::Backup>),
     Snapshots(snapshots::Snapshots),
     Ls(ls::Ls),
+    Restore(Box<restore::Restore>),
     Check(check::Check),
     Key(key::Key),
     Unlock(unlock::Unlock),

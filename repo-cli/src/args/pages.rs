@@ -8,7 +8,7 @@ use super::Typed;
 
 /// The commands as the first page shows them.
 const GROUPS: [(&str, &[&str]); 3] = [
-    ("Every day", &["backup", "snapshots", "ls", "check"]),
+    ("Every day", &["backup", "snapshots", "ls", "restore", "check"]),
     ("Look after a repository", &["init", "key", "unlock", "list", "cat"]),
     ("More", &["generate", "version", "help"]),
 ];

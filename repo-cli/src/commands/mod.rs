@@ -9,6 +9,7 @@ mod init;
 mod key;
 mod list;
 mod ls;
+mod restore;
 mod snapshots;
 mod unlock;
 mod version;
@@ -38,6 +39,7 @@ pub fn run(session: &Session, typed: Typed) -> Result<()> {
         Command::Key(args) => key::run(session, &args),
         Command::List(args) => list::run(session, &args),
         Command::Ls(args) => ls::run(session, &args),
+        Command::Restore(args) => restore::run(session, &args),
         Command::Snapshots(args) => snapshots::run(session, &args),
         Command::Unlock(args) => unlock::run(session, &args),
         Command::Help(args) => {

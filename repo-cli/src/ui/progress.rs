@@ -65,6 +65,12 @@ impl Tally {
         self.elapsed.saturating_sub(self.stage(stage).began_at)
     }
 
+    /// How fast bytes are done; `None` while there are no grounds for a number.
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "for people, never negative")]
+    pub fn bytes_per_second(&self) -> Option<u64> {
+        self.rate.per_second().map(|rate| rate as u64)
+    }
+
     /// Counts an event.
     pub fn take(&mut self, event: &Event<'_>) {
         match event {

@@ -2,9 +2,11 @@
 
 mod backup;
 mod check;
+mod restore;
 
 pub use backup::BackupView;
 pub use check::CheckView;
+pub use restore::RestoreView;
 
 use std::error::Error;
 use std::path::Path;

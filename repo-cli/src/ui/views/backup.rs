@@ -41,8 +41,8 @@ impl View for BackupView {
         if self.scans {
             line += &format!(", total {total_files} files {}", bytes(total_bytes));
         }
-        if let Some(rate) = tally.rate.per_second() {
-            line += &format!(", {}/s", bytes(whole(rate)));
+        if let Some(rate) = tally.bytes_per_second() {
+            line += &format!(", {}/s", bytes(rate));
         }
         line += &format!(", {} errors", tally.errors);
         if let Some(left) = remaining(tally) {
@@ -125,15 +125,6 @@ fn remaining(tally: &Tally) -> Option<Duration> {
 #[expect(clippy::cast_precision_loss, reason = "a share for people")]
 fn ratio(part: u64, whole: u64) -> f64 {
     (part as f64 / whole as f64).min(1.0)
-}
-
-#[expect(
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    reason = "a rate for people, never negative"
-)]
-fn whole(rate: f64) -> u64 {
-    rate as u64
 }
 
 fn scan_finished(screen: &Screen, tally: &Tally) {

@@ -14,6 +14,7 @@ use repo_core::fs::source::LocalSource;
 use repo_core::hash::sha256;
 use repo_core::id::{BlobId, BlobKind, FileId, FileKind, SnapshotId, TreeId};
 use repo_core::ops::archive::{ArchiveError, ArchiveOptions, Origin, Report, archive};
+use repo_core::ops::restore::{self, RestoreOptions};
 use repo_core::repository::{OpenOptions, Password, Reader, Repository};
 use repo_core::walk;
 
@@ -108,6 +109,20 @@ pub fn options(folder: &Path) -> ArchiveOptions {
 /// Makes a backup of what is in a folder.
 pub fn backup(repository: &Repository, folder: &Path) -> Result<Report, Box<ArchiveError>> {
     archive(&context(), repository, &LocalSource::new(), &[".".into()], &options(folder)).map_err(Box::new)
+}
+
+/// Restores a snapshot into a folder; fails if anything was left out.
+pub fn restore(
+    repository: &Repository,
+    id: SnapshotId,
+    target: &Path,
+    options: &RestoreOptions,
+) -> restore::Report {
+    let snapshot = repository.load::<Snapshot>(id).unwrap_or_else(|error| panic!("snapshot {id}: {error}"));
+    let report = restore::restore(&context(), repository, &snapshot, target, options);
+    let report = report.unwrap_or_else(|error| panic!("snapshot {id}: {error}"));
+    assert!(report.skipped.is_empty(), "snapshot {id}: {:#?}", report.skipped);
+    report
 }
 
 /// Checks that every visible snapshot has all of its blobs, each under its right name; returns the snapshots.

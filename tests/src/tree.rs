@@ -306,8 +306,7 @@ fn kind(path: &Path, data: &fs::Metadata) -> Kind {
     if kind.is_dir() {
         Kind::Dir
     } else if kind.is_file() {
-        let content =
-            fs::read(path).unwrap_or_else(|error| panic!("cannot read {}: {error}", path.display()));
+        let content = read(path, data);
         Kind::File { len: data.len(), sha256: hex(&Sha256::digest(content)) }
     } else if kind.is_symlink() {
         Kind::Symlink(fs::read_link(path).expect("a link has a target").into_os_string().into_vec())
@@ -322,6 +321,20 @@ fn kind(path: &Path, data: &fs::Metadata) -> Kind {
         let (major, minor) = device();
         Kind::Char(major, minor)
     }
+}
+
+/// Reads a file, also one of our own whose mode forbids it.
+fn read(path: &Path, data: &fs::Metadata) -> Vec<u8> {
+    let readable = data.mode() | 0o400;
+    let closed = readable != data.mode();
+    if closed {
+        fs::set_permissions(path, fs::Permissions::from_mode(readable)).expect("a mode can be set");
+    }
+    let content = fs::read(path).unwrap_or_else(|error| panic!("cannot read {}: {error}", path.display()));
+    if closed {
+        fs::set_permissions(path, fs::Permissions::from_mode(data.mode())).expect("a mode can be set");
+    }
+    content
 }
 
 fn xattrs(path: &Path) -> BTreeMap<Vec<u8>, Vec<u8>> {

@@ -10,13 +10,15 @@ use repo_core::context::Context;
 use repo_core::format::{IndexFile, PackHeader, Snapshot};
 use repo_core::hash::sha256;
 use repo_core::id::{BlobKind, FileId, FileKind, Id, SnapshotId, TreeId};
+use repo_core::ops;
+use repo_core::ops::restore::RestoreOptions;
 use repo_core::repository::{OpenError, OpenOptions, Password, Reader, Repository};
 use repo_core::walk;
 use tests::fixtures::{
     Fixture, Manifest, Multikey, PASSWORD, PackEntry, REPOSITORIES, Reachable, SLOW_PASSWORD, files_in,
 };
-use tests::repo::contents;
-use tests::tree::assert_same;
+use tests::repo::{contents, context, restore};
+use tests::tree::{Snapshot as Found, assert_same};
 
 fn storage(folder: &Path) -> Arc<dyn Backend> {
     let location = Location::parse(folder.as_os_str()).unwrap();
@@ -184,6 +186,29 @@ fn every_file_reads_with_the_listed_content_and_metadata() {
             println!("{name}: snapshot {}", entry.id);
             let snapshot = repository.load::<Snapshot>(entry.id.parse().unwrap()).unwrap();
             assert_same(&contents(&reader, snapshot.tree), &entry.restored());
+        }
+    });
+}
+
+/// Every snapshot restores as restic restored it: owners, devices and privileged attributes only for root.
+#[test]
+fn every_snapshot_restores_as_restic_restores_it() {
+    each(|name, manifest, repository| {
+        for entry in &manifest.snapshots {
+            println!("{name}: snapshot {}", entry.id);
+            let target = tempfile::tempdir().unwrap();
+            let expected = entry.restored();
+            let id = entry.id.parse().unwrap();
+            if rustix::process::geteuid().is_root() {
+                restore(repository, id, target.path(), &RestoreOptions::default());
+                assert_same(&Found::of(target.path()), &expected);
+            } else {
+                // Devices cannot be made and are reported; owners are what they can be.
+                let snapshot = repository.load::<Snapshot>(id).unwrap();
+                let options = RestoreOptions::default();
+                ops::restore::restore(&context(), repository, &snapshot, target.path(), &options).unwrap();
+                assert_same(&Found::of(target.path()).for_anybody(), &expected.for_anybody());
+            }
         }
     });
 }

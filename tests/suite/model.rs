@@ -14,9 +14,10 @@ use repo_core::backend::{Backend, MemoryBackend};
 use repo_core::format::Snapshot as Record;
 use repo_core::id::{FileId, FileKind, SnapshotId};
 use repo_core::ops::check::{CheckOptions, ReadData, check};
-use repo_core::repository::Reader;
+use repo_core::ops::restore::{Existing, RestoreOptions};
+use repo_core::repository::{Reader, Repository};
 use repo_core::snapshots;
-use tests::repo::{backup, contents, context, in_memory, open};
+use tests::repo::{backup, contents, context, in_memory, open, restore};
 use tests::tree::{Snapshot, assert_same, noise, set_mtime};
 
 /// One thing that happens.
@@ -180,9 +181,29 @@ impl Life {
             let snapshot = repository.load::<Record>(*id).unwrap();
             assert_same(&contents(&reader, snapshot.tree), expected);
         }
+        self.restore_all(&repository);
         let options = CheckOptions { read_data: ReadData::All, ..CheckOptions::default() };
         let report = check(&context(), &repository, &options).unwrap();
         assert!(report.is_sound(), "{:#?}", report.findings);
+    }
+}
+
+impl Life {
+    /// Every snapshot into an empty folder, and all of them one after the other into the same one, each time with
+    /// `delete`, so that what is there is compared, changed and removed.
+    fn restore_all(&self, repository: &Repository) {
+        let again = tempfile::tempdir().unwrap();
+        let mut over = RestoreOptions::default();
+        over.delete = true;
+        over.verify = true;
+        for (number, (id, expected)) in self.expected.iter().enumerate() {
+            let fresh = tempfile::tempdir().unwrap();
+            restore(repository, *id, fresh.path(), &RestoreOptions::default());
+            assert_same(&Snapshot::of(fresh.path()), expected);
+            over.existing = if number % 2 == 0 { Existing::Replace } else { Existing::Update };
+            restore(repository, *id, again.path(), &over);
+            assert_same(&Snapshot::of(again.path()), expected);
+        }
     }
 }
 

@@ -255,13 +255,15 @@ impl Snapshot {
         Self(entries.collect())
     }
 
-    /// Without owners, devices, and the attributes that only root may set: what anybody can restore.
+    /// Without owners, devices, setuid and setgid bits, and the attributes that only root may set: what anybody can
+    /// restore of other people's files.
     #[must_use]
     pub fn for_anybody(&self) -> Self {
         let mut entries = self.0.clone();
         entries.retain(|_, entry| !matches!(entry.kind, Kind::Block(..) | Kind::Char(..)));
         for entry in entries.values_mut() {
             (entry.uid, entry.gid) = (0, 0);
+            entry.mode &= 0o1777;
             entry.xattrs.retain(|name, _| name.starts_with(b"user."));
         }
         Self(entries)

@@ -120,7 +120,12 @@ impl Life {
             Step::Link { name, target } => {
                 drop(std::os::unix::fs::symlink(NAMES[*target], self.path(*name)));
             }
-            Step::HardLink { name, first } => drop(fs::hard_link(self.path(*first), self.path(*name))),
+            Step::HardLink { name, first } => {
+                // Names of one symbolic link are restored as links of their own, here and by restic.
+                if self.path(*first).symlink_metadata().is_ok_and(|data| data.is_file()) {
+                    drop(fs::hard_link(self.path(*first), self.path(*name)));
+                }
+            }
             Step::Rename { from, to } => drop(fs::rename(self.path(*from), self.path(*to))),
             Step::Mode { name, mode } => set_mode(&self.path(*name), *mode),
             Step::Time { name, seconds } => {

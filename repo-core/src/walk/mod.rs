@@ -10,4 +10,5 @@ mod stream;
 
 pub use lookup::{LookupError, lookup, lookup_dir};
 pub use reach::{Reached, SeenTrees, reach};
+pub(crate) use stream::child_path;
 pub use stream::{Entry, Walk, WalkError};

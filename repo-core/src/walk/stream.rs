@@ -1,7 +1,7 @@
 //! The entries below a tree, each directory before its content.
 
-use std::ffi::OsStr;
-use std::os::unix::ffi::OsStrExt;
+use std::ffi::OsString;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 use std::vec;
 
@@ -110,6 +110,11 @@ impl<'a> Walk<'a> {
         self.pending = None;
     }
 
+    /// How deep the entry that was just given lies: 1 right below the root.
+    pub fn depth(&self) -> usize {
+        self.levels.len()
+    }
+
     fn enter(&mut self, path: PathBuf, tree: Option<TreeId>) -> Result<(), WalkError> {
         if self.levels.len() >= limits::TREE_DEPTH_MAX {
             return Err(WalkError::TooDeep { path });
@@ -140,8 +145,7 @@ impl Iterator for Walk<'_> {
                 self.levels.pop();
                 continue;
             };
-            let mut path = level.path.clone();
-            push_name(&mut path, &node.name);
+            let path = child_path(&level.path, &node.name);
             if node.kind == NodeKind::Dir {
                 self.pending = Some((path.clone(), node.subtree));
             }
@@ -150,12 +154,15 @@ impl Iterator for Walk<'_> {
     }
 }
 
-/// Appends a stored name as it is: unlike `PathBuf::push`, a name that begins with `/` replaces nothing.
-fn push_name(path: &mut PathBuf, name: &[u8]) {
-    let mut bytes = std::mem::take(path).into_os_string().into_encoded_bytes();
+/// A directory's path and a stored name as it is: unlike with `Path::join`, a name that begins with `/` replaces
+/// nothing.
+pub(crate) fn child_path(directory: &Path, name: &[u8]) -> PathBuf {
+    let directory = directory.as_os_str().as_bytes();
+    let mut bytes = Vec::with_capacity(directory.len() + 1 + name.len());
+    bytes.extend_from_slice(directory);
     if bytes.last() != Some(&b'/') {
         bytes.push(b'/');
     }
     bytes.extend_from_slice(name);
-    *path = PathBuf::from(OsStr::from_bytes(&bytes));
+    OsString::from_vec(bytes).into()
 }

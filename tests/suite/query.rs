@@ -5,19 +5,25 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use repo_core::backend::{Operation, RecordBackend};
 use repo_core::context::Context;
+use repo_core::filter::Case;
 use repo_core::format::Snapshot;
 use repo_core::hash::sha256;
-use repo_core::id::{BlobId, BlobKind, TreeId};
+use repo_core::id::{BlobId, BlobKind, FileKind, TreeId};
+use repo_core::ops::query::diff::{Change, DiffOptions, DiffStatistics, Tally, diff};
 use repo_core::ops::query::dump::{self, DumpError, Piece, Target};
+use repo_core::ops::query::find::{self, Names, WantedBlobs};
 use repo_core::ops::query::ls::{self, LsOptions};
 use repo_core::ops::query::stats::{Stats, StatsMode, stats};
 use repo_core::repository::Reader;
+use repo_core::snapshots::Stored;
+use repo_core::time::Timestamp;
 use repo_core::walk::{self, Entry};
 use serde_json::Value;
 use tests::fixtures::{Fixture, Manifest};
 use tests::repo;
-use tests::tree::Kind;
+use tests::tree::{Kind, Tree, dir, file};
 
 /// The repositories that restic was asked about.
 const ASKED: [&str; 5] = ["v1-r014", "v1-r019", "v2-r014", "v2-r018", "v2-r019"];
@@ -239,4 +245,238 @@ fn stats_json(stats: &Stats) -> Value {
 fn numbers(json: &Value) -> BTreeMap<&str, String> {
     let text = |number: &Value| format!("{:.9}", number.as_f64().unwrap());
     json.as_object().unwrap().iter().map(|(key, number)| (key.as_str(), text(number))).collect()
+}
+
+#[test]
+fn diff_tells_what_restic_tells() {
+    let mut with_metadata = DiffOptions::default();
+    with_metadata.metadata = true;
+    Asked::each(|asked| {
+        for (question, old, new, options) in [
+            ("diff_1_2", 0, 1, DiffOptions::default()),
+            ("diff_1_2_metadata", 0, 1, with_metadata),
+            ("diff_2_3", 1, 2, DiffOptions::default()),
+        ] {
+            let context = Context::new();
+            let mut diff = diff(&context, &asked.reader, asked.tree(old), asked.tree(new), &options);
+            let mut found: Vec<Value> = diff.by_ref().map(|change| change_json(&change.unwrap())).collect();
+            let statistics = diff.finish().unwrap();
+            found.push(serde_json::json!({
+                "message_type": "statistics",
+                "source_snapshot": asked.manifest.snapshots[old].id,
+                "target_snapshot": asked.manifest.snapshots[new].id,
+                "changed_files": statistics.changed_files,
+                "added": tally_json(&statistics.added),
+                "removed": tally_json(&statistics.removed),
+            }));
+            assert_eq!(found, asked.answers(question), "{}: {question}", asked.name);
+        }
+    });
+}
+
+fn change_json(change: &Change) -> Value {
+    let slash = if change.is_dir() { "/" } else { "" };
+    let path = format!("{}{slash}", change.path.to_str().unwrap());
+    serde_json::json!({ "message_type": "change", "path": path, "modifier": change.mark.to_string() })
+}
+
+fn tally_json(tally: &Tally) -> Value {
+    let Tally { files, dirs, others, data_blobs, tree_blobs, bytes, .. } = *tally;
+    serde_json::json!({
+        "files": files, "dirs": dirs, "others": others,
+        "data_blobs": data_blobs, "tree_blobs": tree_blobs, "bytes": bytes,
+    })
+}
+
+/// Two backups of a folder, the second one after a change. What is not touched stays the same tree.
+struct Twice {
+    counted: Arc<RecordBackend>,
+    reader: Reader,
+    snapshots: Vec<Stored>,
+}
+
+impl Twice {
+    fn new(tree: &Tree, change: impl FnOnce(&Path)) -> Self {
+        let counted = Arc::new(RecordBackend::new(Arc::new(repo::in_memory(2))));
+        let repository = repo::open(counted.clone());
+        let folder = tempfile::tempdir().unwrap();
+        tree.build(folder.path());
+        let backup = || {
+            let report = repo::backup(&repository, folder.path()).unwrap();
+            Stored { id: report.id.unwrap(), snapshot: report.snapshot }
+        };
+        let first = backup();
+        change(folder.path());
+        let snapshots = vec![first, backup()];
+        let index = repository.load_index(&Context::new()).unwrap();
+        Self { counted, reader: Reader::new(&repository, index), snapshots }
+    }
+
+    fn reads(&self) -> u64 {
+        self.counted.counters().of(Operation::Read, FileKind::Pack).requests
+    }
+
+    fn changes(&self) -> Vec<String> {
+        let [old, new] = &self.snapshots[..] else { panic!("two snapshots") };
+        let (context, options) = (Context::new(), DiffOptions::default());
+        let diff = diff(&context, &self.reader, old.snapshot.tree, new.snapshot.tree, &options);
+        diff.map(|change| change.unwrap())
+            .map(|change| format!("{} {}", change.mark, change.path.display()))
+            .collect()
+    }
+
+    fn found(&self, pattern: &str) -> Vec<String> {
+        let (context, names) = (Context::new(), Names::new([pattern], Case::Sensitive).unwrap());
+        let found = find::entries(&context, &self.reader, &self.snapshots, &names).map(Result::unwrap);
+        found.map(|found| format!("{} {}", self.number(found.snapshot), found.entry.path.display())).collect()
+    }
+
+    fn number(&self, snapshot: &Stored) -> usize {
+        self.snapshots.iter().position(|stored| stored.id == snapshot.id).unwrap()
+    }
+}
+
+#[test]
+fn diff_shows_whole_folders_that_come_or_go_and_no_content_of_what_became_another_kind() {
+    let inner = || dir([("x", file("x")), ("y", dir([("z", file("z"))]))]);
+    let tree = dir([("goes", inner()), ("kept", inner()), ("turns", inner()), ("was", file("1"))]);
+    let twice = Twice::new(&tree, |folder| {
+        std::fs::rename(folder.join("goes"), folder.join("comes")).unwrap();
+        std::fs::remove_dir_all(folder.join("turns")).unwrap();
+        std::fs::write(folder.join("turns"), "t").unwrap();
+        std::fs::write(folder.join("was"), "22").unwrap();
+    });
+    let expected = [
+        "+ /comes",
+        "+ /comes/x",
+        "+ /comes/y",
+        "+ /comes/y/z",
+        "- /goes",
+        "- /goes/x",
+        "- /goes/y",
+        "- /goes/y/z",
+        "T /turns",
+        "M /was",
+    ];
+    assert_eq!(twice.changes(), expected);
+}
+
+/// The content of all of these is somewhere on both sides, so no blob of it is new or gone.
+#[test]
+fn diff_counts_a_moved_file_as_file_and_its_content_not_at_all() {
+    let tree = dir([("a", dir([("f", file("moved"))])), ("same", dir([("g", file("copied"))]))]);
+    let twice = Twice::new(&tree, |folder| {
+        std::fs::rename(folder.join("a/f"), folder.join("b")).unwrap();
+        std::fs::remove_dir(folder.join("a")).unwrap();
+        std::fs::write(folder.join("c"), "copied").unwrap();
+    });
+    let [old, new] = &twice.snapshots[..] else { panic!("two snapshots") };
+    let (context, options) = (Context::new(), DiffOptions::default());
+    let diff = diff(&context, &twice.reader, old.snapshot.tree, new.snapshot.tree, &options);
+    let statistics = diff.finish().unwrap();
+    assert_eq!((statistics.added.files, statistics.added.data_blobs), (2, 0));
+    assert_eq!((statistics.removed.files, statistics.removed.dirs, statistics.removed.data_blobs), (1, 1, 0));
+}
+
+#[test]
+fn diff_of_equal_trees_reads_nothing() {
+    let twice = Twice::new(&dir([("a", dir([("f", file("f"))]))]), |_| {});
+    let (context, before) = (Context::new(), twice.reads());
+    let root = twice.snapshots[0].snapshot.tree;
+    let statistics = diff(&context, &twice.reader, root, root, &DiffOptions::default()).finish().unwrap();
+    assert_eq!(statistics, DiffStatistics::default());
+    assert_eq!(twice.reads(), before);
+}
+
+#[test]
+fn find_finds_what_restic_finds() {
+    Asked::each(|asked| {
+        let first = asked.manifest.snapshots[0].id.parse().unwrap();
+        let snapshot = asked.reader.repository().load::<Snapshot>(first).unwrap();
+        let snapshots = [Stored { id: first, snapshot }];
+        for (question, pattern) in [
+            ("find_txt_in_first", "*.txt"),
+            ("find_path_in_first", "/fixture/src/dir/nested"),
+            ("find_nothing", "no-such-name"),
+        ] {
+            let (context, names) = (Context::new(), Names::new([pattern], Case::Sensitive).unwrap());
+            let found = find::entries(&context, &asked.reader, &snapshots, &names);
+            let found: Vec<Value> = found.map(|found| shown(&found.unwrap().entry)).collect();
+            let expected: Vec<Value> = match asked.answers(question) {
+                [] => Vec::new(),
+                [group] => group["matches"].as_array().unwrap().iter().map(answered).collect(),
+                groups => panic!("{} groups for one snapshot", groups.len()),
+            };
+            assert_eq!(found, expected, "{}: {question}", asked.name);
+        }
+    });
+}
+
+/// The same tree lies in two places, and only in one of them it is asked for.
+#[test]
+fn find_by_path_tells_equal_folders_in_different_places_apart() {
+    let twice = Twice::new(&dir([("a", dir([("f", file("f"))]))]), |folder| {
+        std::fs::rename(folder.join("a"), folder.join("b")).unwrap();
+    });
+    assert_eq!(twice.found("b/f"), ["1 /b/f"]);
+    assert_eq!(twice.found("/a"), ["0 /a", "0 /a/f"]);
+    assert_eq!(twice.found("f"), ["0 /a/f", "1 /b/f"]);
+}
+
+#[test]
+fn find_reads_folders_without_a_find_once_for_all_snapshots() {
+    let inner = |name: &str| dir([(name, file("f"))]);
+    let tree = dir([("a", inner("x")), ("b", inner("x")), ("c", inner("wanted"))]);
+    let twice = Twice::new(&tree, |folder| {
+        std::fs::create_dir(folder.join("d")).unwrap();
+    });
+    let reads = twice.reads();
+    assert_eq!(twice.found("wanted"), ["0 /c/wanted", "1 /c/wanted"]);
+    // Both roots, a and b once, c twice, d once.
+    assert_eq!(twice.reads() - reads, 2 + 2 + 2 + 1);
+}
+
+#[test]
+fn find_heeds_the_time_of_the_last_change() {
+    let at = |seconds, content: &str| file(content).mtime(seconds, 0);
+    let twice = Twice::new(&dir([("a", at(10, "1")), ("b", at(20, "2")), ("c", at(30, "3"))]), |_| {});
+    let mut names = Names::new([""], Case::Sensitive).unwrap();
+    let at = Timestamp { seconds: 20, nanos: 0 };
+    (names.oldest, names.newest) = (Some(at), Some(at));
+    let context = Context::new();
+    let found = find::entries(&context, &twice.reader, &twice.snapshots[..1], &names);
+    let found: Vec<PathBuf> = found.map(|found| found.unwrap().entry.path).collect();
+    assert_eq!(found, [PathBuf::from("/b")]);
+}
+
+#[test]
+fn find_by_blob_names_every_place_of_a_chunk_or_folder() {
+    let tree = dir([("a", dir([("f", file("same"))])), ("g", file("same"))]);
+    let twice = Twice::new(&tree, |folder| {
+        std::fs::rename(folder.join("a"), folder.join("b")).unwrap();
+        std::fs::remove_file(folder.join("g")).unwrap();
+    });
+    let context = Context::new();
+    let check = |wanted: &WantedBlobs, expected: &[&str]| {
+        let found = find::blobs(&context, &twice.reader, &twice.snapshots, wanted).map(Result::unwrap);
+        let found: Vec<String> = found
+            .map(|found| {
+                format!("{} {} {}", twice.number(found.snapshot), found.blob.kind, found.path.display())
+            })
+            .collect();
+        assert_eq!(found, expected, "{wanted:?}");
+    };
+    let named = |kind, name: &str| WantedBlobs::named(kind, [name]);
+    let chunk = sha256(b"same");
+    let files = ["0 data /a/f", "0 data /g", "1 data /b/f"];
+    check(&named(BlobKind::Data, &chunk.to_string()), &files);
+    check(&named(BlobKind::Data, &chunk.short()), &files);
+    check(&named(BlobKind::Tree, &chunk.to_string()), &[]);
+    let pack = twice.reader.index().place_of(&BlobId { kind: BlobKind::Data, id: chunk }).unwrap().pack;
+    check(&WantedBlobs::in_packs(twice.reader.index(), [pack.to_string().as_str()]).unwrap(), &files);
+
+    let root = twice.snapshots[0].snapshot.tree;
+    let folder = walk::lookup_dir(&twice.reader, root, Path::new("a")).unwrap();
+    check(&named(BlobKind::Tree, &folder.to_string()), &["0 tree /a", "1 tree /b"]);
+    check(&named(BlobKind::Tree, &root.to_string()), &["0 tree /"]);
 }

@@ -6,3 +6,5 @@
 pub mod ls; // the entries of a snapshot
 pub mod dump; // the content of a file, or of a folder
 pub mod stats; // how much there is
+pub mod diff; // what changed from one tree to another
+pub mod find; // entries by name or by blob

@@ -17,6 +17,7 @@ pub mod global;
 pub mod backup;
 pub mod cat;
 pub mod check;
+pub mod dump;
 pub mod generate;
 pub mod help;
 pub mod init;
@@ -24,6 +25,7 @@ pub mod key;
 pub mod list;
 pub mod ls;
 pub mod restore;
+pub mod stats;
 pub mod snapshots;
 pub mod unlock;
 pub mod version;
@@ -64,6 +66,8 @@ pub enum Command {
     Snapshots(snapshots::Snapshots),
     Ls(ls::Ls),
     Restore(Box<restore::Restore>),
+    Dump(dump::Dump),
+    Stats(stats::Stats),
     Check(check::Check),
     Key(key::Key),
     Unlock(unlock::Unlock),

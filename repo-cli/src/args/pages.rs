@@ -7,8 +7,9 @@ use clap::{Command, CommandFactory};
 use super::Typed;
 
 /// The commands as the first page shows them.
-const GROUPS: [(&str, &[&str]); 3] = [
+const GROUPS: [(&str, &[&str]); 4] = [
     ("Every day", &["backup", "snapshots", "ls", "restore", "check"]),
+    ("Look into snapshots", &["dump", "stats"]),
     ("Look after a repository", &["init", "key", "unlock", "list", "cat"]),
     ("More", &["generate", "version", "help"]),
 ];

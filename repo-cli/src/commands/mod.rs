@@ -3,6 +3,7 @@
 mod backup;
 mod cat;
 mod check;
+mod dump;
 mod generate;
 mod help;
 mod init;
@@ -11,6 +12,7 @@ mod list;
 mod ls;
 mod restore;
 mod snapshots;
+mod stats;
 mod unlock;
 mod version;
 
@@ -40,6 +42,8 @@ pub fn run(session: &Session, typed: Typed) -> Result<()> {
         Command::List(args) => list::run(session, &args),
         Command::Ls(args) => ls::run(session, &args),
         Command::Restore(args) => restore::run(session, &args),
+        Command::Dump(args) => dump::run(session, &args),
+        Command::Stats(args) => stats::run(session, &args),
         Command::Snapshots(args) => snapshots::run(session, &args),
         Command::Unlock(args) => unlock::run(session, &args),
         Command::Help(args) => {

@@ -183,6 +183,9 @@ mod tests {
         check("snapshots -qc", "snapshots --quiet --compact");
         check("-vv backup -nx", "--verbose --verbose backup --dry-run --one-file-system");
 
+        check("find -is latest x", "find --ignore-case --snapshot=latest x");
+        check("restore -i a -t b", "restore --include=a --target=b");
+        check("-p f ls latest -l", "--password-file=f ls latest --long");
         check("backup -z", "backup -z");
         check("backup -qz", "backup --quiet -z");
     }

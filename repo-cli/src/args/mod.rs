@@ -17,7 +17,9 @@ pub mod global;
 pub mod backup;
 pub mod cat;
 pub mod check;
+pub mod diff;
 pub mod dump;
+pub mod find;
 pub mod generate;
 pub mod help;
 pub mod init;
@@ -66,6 +68,8 @@ pub enum Command {
     Snapshots(snapshots::Snapshots),
     Ls(ls::Ls),
     Restore(Box<restore::Restore>),
+    Find(Box<find::Find>),
+    Diff(diff::Diff),
     Dump(dump::Dump),
     Stats(stats::Stats),
     Check(check::Check),

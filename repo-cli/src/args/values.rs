@@ -116,6 +116,45 @@ pub fn snapshot_time(text: &str, zone: &Zone) -> Result<Time, ValueError> {
     Ok(local(date, clock, zone))
 }
 
+/// A time to compare with: an ISO or `dd.mm.yyyy` date, perhaps with a clock reading, perhaps with an offset
+/// or a zone's abbreviation; or what the program `date` prints, with an offset before the zone.
+pub fn loose_time(text: &str, zone: &Zone) -> Result<Time, ValueError> {
+    let error =
+        || wrong(text, "time", "YYYY-MM-DD, perhaps followed by hh:mm:ss and an offset such as +0200");
+    let words: Vec<&str> = text.split(' ').collect();
+    let date = |word: &str| iso_date(word).or_else(|| dotted_date(word)).ok_or_else(error);
+    match words[..] {
+        [day] => Ok(local(date(day)?, (0, 0, 0, 0), zone)),
+        [day, clock] => {
+            let clock =
+                clock_reading(clock, true).or_else(|| clock_reading(clock, false)).ok_or_else(error)?;
+            Ok(local(date(day)?, clock, zone))
+        }
+        [day, clock, place] => {
+            let (date, clock) = (date(day)?, clock_reading(clock, true).ok_or_else(error)?);
+            placed(date, clock, place, zone).ok_or_else(error)
+        }
+        [weekday, month, ref days @ .., clock, offset, place, year] => {
+            let day = match days {
+                [day] | ["", day] => *day,
+                _ => return Err(error()),
+            };
+            let known = WEEKDAYS.contains(&weekday) && abbreviation(place);
+            let month = MONTHS.iter().position(|name| *name == month).ok_or_else(error)?;
+            let (year, day) = (digits(year, 4..=4).ok_or_else(error)?, digits(day, 1..=2).ok_or_else(error)?);
+            let date = date_of(year, u32::try_from(month + 1).unwrap_or(0), day).ok_or_else(error)?;
+            let clock = clock_reading(clock, true).ok_or_else(error)?;
+            let offset = numeric_offset(offset).filter(|_| known).ok_or_else(error)?;
+            Ok(at_offset(date, clock, offset))
+        }
+        _ => Err(error()),
+    }
+}
+
+const WEEKDAYS: [&str; 7] = ["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"];
+const MONTHS: [&str; 12] =
+    ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+
 /// Hour, minute, second, nanosecond.
 type Clock = (u8, u8, u8, u32);
 
@@ -144,6 +183,13 @@ fn iso_date(text: &str) -> Option<Civil> {
     civil.filter(|_| parts.next().is_none())
 }
 
+fn dotted_date(text: &str) -> Option<Civil> {
+    let mut parts = text.split('.');
+    let (day, month, year) = (parts.next()?, parts.next()?, parts.next()?);
+    let civil = date_of(digits(year, 4..=4)?, digits(month, 2..=2)?, digits(day, 2..=2)?);
+    civil.filter(|_| parts.next().is_none())
+}
+
 /// `hh:mm:ss` with an optional fraction, or `hh:mm`.
 fn clock_reading(text: &str, with_seconds: bool) -> Option<Clock> {
     let mut parts = text.split(':');
@@ -158,9 +204,55 @@ fn clock_reading(text: &str, with_seconds: bool) -> Option<Clock> {
     valid.then_some((u8::try_from(hour).ok()?, u8::try_from(minute).ok()?, u8::try_from(second).ok()?, nanos))
 }
 
+/// `+hhmm` in seconds.
+fn numeric_offset(text: &str) -> Option<i32> {
+    let (sign, rest) = match text.as_bytes().first()? {
+        b'+' => (1, &text[1..]),
+        b'-' => (-1, &text[1..]),
+        _ => return None,
+    };
+    let number = digits(rest, 4..=4)?;
+    let (hours, minutes) = (number / 100, number % 100);
+    (hours <= 24 && minutes < 60).then_some(sign * i32::try_from(hours * 3600 + minutes * 60).ok()?)
+}
+
+fn abbreviation(text: &str) -> bool {
+    let name = text.strip_prefix("GMT").filter(|rest| !rest.is_empty());
+    name.is_some_and(|rest| gmt_hours(rest).is_some())
+        || ((3..=5).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_uppercase()))
+}
+
+fn gmt_hours(text: &str) -> Option<i32> {
+    let hours: i32 = text.parse().ok()?;
+    (text.starts_with(['+', '-']) && (-23..=23).contains(&hours)).then_some(hours)
+}
+
+fn at_offset(date: Civil, (hour, minute, second, nanos): Clock, offset_seconds: i32) -> Time {
+    let civil = Civil { hour, minute, second, ..date };
+    let seconds = civil.to_seconds() - i64::from(offset_seconds);
+    Time { instant: Timestamp { seconds, nanos }, offset_seconds }
+}
+
 fn local(date: Civil, (hour, minute, second, nanos): Clock, zone: &Zone) -> Time {
     let time = zone.resolve(Civil { hour, minute, second, ..date });
     Time { instant: Timestamp { nanos, ..time.instant }, ..time }
+}
+
+/// With an offset, or with a zone's abbreviation: the local zone's own one is taken at its word, `UTC` and
+/// `GMT+2` are known, any other stands for no offset, as in Go.
+fn placed(date: Civil, clock: Clock, place: &str, zone: &Zone) -> Option<Time> {
+    if let Some(offset) = numeric_offset(place) {
+        return Some(at_offset(date, clock, offset));
+    }
+    if !abbreviation(place) {
+        return None;
+    }
+    let here = local(date, clock, zone);
+    if zone.abbreviation(here.instant) == place {
+        return Some(here);
+    }
+    let hours = place.strip_prefix("GMT").and_then(gmt_hours).unwrap_or(0);
+    Some(at_offset(date, clock, hours * 3600))
 }
 
 #[cfg(test)]
@@ -229,6 +321,33 @@ mod tests {
         check("2012-11-01 22:08:41", Some("2012-11-01T22:08:41+01:00"));
         check("2012-06-01 02:08:41.25", Some("2012-06-01T02:08:41.25+02:00"));
         for text in ["foo", "2012-11-01", "2012-11-01T22:08:41", "2012-02-30 00:00:00", "2012-11-01 22:08"] {
+            check(text, None);
+        }
+    }
+
+    #[test]
+    fn loose_times_have_eleven_forms() {
+        let berlin = Zone::from_tz(Some("Europe/Berlin"));
+        let check = |text: &str, expected: Option<&str>| {
+            let time = loose_time(text, &berlin).ok().map(|time| Time::utc(time.instant).to_string());
+            assert_eq!(time.as_deref(), expected, "{text}");
+        };
+        check("2024-07-01", Some("2024-06-30T22:00:00Z"));
+        check("2024-07-01 12:30", Some("2024-07-01T10:30:00Z"));
+        check("2024-07-01 12:30:15", Some("2024-07-01T10:30:15Z"));
+        check("2024-07-01 12:30:15 -0700", Some("2024-07-01T19:30:15Z"));
+        check("2024-07-01 12:30:15 CEST", Some("2024-07-01T10:30:15Z"));
+        check("2024-07-01 12:30:15 UTC", Some("2024-07-01T12:30:15Z"));
+        check("2024-07-01 12:30:15 GMT+2", Some("2024-07-01T10:30:15Z"));
+        check("2024-07-01 12:30:15 PDT", Some("2024-07-01T12:30:15Z"));
+        check("01.07.2024", Some("2024-06-30T22:00:00Z"));
+        check("01.07.2024 12:30", Some("2024-07-01T10:30:00Z"));
+        check("01.07.2024 12:30:15", Some("2024-07-01T10:30:15Z"));
+        check("01.07.2024 12:30:15 +0100", Some("2024-07-01T11:30:15Z"));
+        check("Mon Jul 1 12:30:15 -0700 MST 2024", Some("2024-07-01T19:30:15Z"));
+        for text in
+            ["", "now", "2024-7-1", "2024-07-01 25:00", "2024-07-01 12:30 CEST", "1.7.2024", "Mon Jul 1"]
+        {
             check(text, None);
         }
     }

@@ -3,7 +3,9 @@
 mod backup;
 mod cat;
 mod check;
+mod diff;
 mod dump;
+mod find;
 mod generate;
 mod help;
 mod init;
@@ -42,6 +44,8 @@ pub fn run(session: &Session, typed: Typed) -> Result<()> {
         Command::List(args) => list::run(session, &args),
         Command::Ls(args) => ls::run(session, &args),
         Command::Restore(args) => restore::run(session, &args),
+        Command::Diff(args) => diff::run(session, &args),
+        Command::Find(args) => find::run(session, &args),
         Command::Dump(args) => dump::run(session, &args),
         Command::Stats(args) => stats::run(session, &args),
         Command::Snapshots(args) => snapshots::run(session, &args),

@@ -287,6 +287,21 @@ struct CancelState {
 #[error("stopped on request")]
 pub struct Cancelled;
 
+/// Makes an upper error of a lower one. That the run was stopped stays one variant, `Cancelled`, on every level.
+macro_rules! from_unless_cancelled {
+    ($upper:ident: $($lower:ident => $variant:ident),+ $(,)?) => {$(
+        impl From<$lower> for $upper {
+            fn from(error: $lower) -> Self {
+                match error {
+                    $lower::Cancelled(stopped) => Self::Cancelled(stopped),
+                    error => Self::$variant(error),
+                }
+            }
+        }
+    )+};
+}
+pub(crate) use from_unless_cancelled;
+
 impl Cancel {
     /// Not cancelled yet.
     pub fn new() -> Self {

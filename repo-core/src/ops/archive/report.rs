@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::context::{Added, Cancelled, Change, Stage};
+use crate::context::{Added, Cancelled, Change, Stage, from_unless_cancelled};
 use crate::format::{Snapshot, Summary};
 use crate::fs::SourceError;
 use crate::id::{BlobId, SnapshotId};
@@ -85,19 +85,19 @@ pub enum ArchiveError {
     Empty,
     /// The repository could not be locked, or the lock was lost.
     #[error(transparent)]
-    Lock(#[from] LockError),
+    Lock(LockError),
     /// The parent could not be chosen.
     #[error("cannot choose the parent snapshot")]
-    Parent(#[from] SelectError),
+    Parent(#[source] SelectError),
     /// The index could not be loaded.
     #[error(transparent)]
-    Index(#[from] IndexError),
+    Index(IndexError),
     /// The repository's files are cut in a way that this version does not know.
     #[error(transparent)]
     Chunker(#[from] UnknownChunker),
     /// Something could not be stored.
     #[error(transparent)]
-    Write(#[from] WriteError),
+    Write(WriteError),
     /// The snapshot itself could not be stored.
     #[error("cannot save the snapshot")]
     Snapshot(#[source] RecordError),
@@ -105,6 +105,8 @@ pub enum ArchiveError {
     #[error(transparent)]
     Cancelled(#[from] Cancelled),
 }
+
+from_unless_cancelled!(ArchiveError: LockError => Lock, SelectError => Parent, IndexError => Index, WriteError => Write);
 
 /// A part of the parent that cannot be read; the backup goes on as if it did not exist.
 #[derive(Debug, thiserror::Error)]

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use crate::backend::BackendError;
-use crate::context::Cancelled;
+use crate::context::{Cancelled, from_unless_cancelled};
 use crate::format::HeaderError;
 use crate::id::{BlobId, IndexId, PackId, SnapshotId, TreeId};
 use crate::ops::check::affected::AffectedFile;
@@ -16,13 +16,13 @@ use crate::snapshots::SelectError;
 pub enum CheckError {
     /// The repository could not be locked.
     #[error(transparent)]
-    Lock(#[from] LockError),
+    Lock(LockError),
     /// The snapshots could not be listed, or the one asked for is not there.
     #[error(transparent)]
-    Snapshots(#[from] SelectError),
+    Snapshots(SelectError),
     /// The index could not be loaded.
     #[error(transparent)]
-    Index(#[from] IndexError),
+    Index(IndexError),
     /// The packs could not be listed.
     #[error("cannot list the packs")]
     Packs(#[from] BackendError),
@@ -30,6 +30,8 @@ pub enum CheckError {
     #[error(transparent)]
     Cancelled(#[from] Cancelled),
 }
+
+from_unless_cancelled!(CheckError: LockError => Lock, SelectError => Snapshots, IndexError => Index);
 
 /// The verdict.
 #[derive(Debug)]

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::context::{Cancelled, Stage};
+use crate::context::{Cancelled, Stage, from_unless_cancelled};
 use crate::format::NameError;
 use crate::fs::TargetError;
 use crate::id::DataId;
@@ -134,10 +134,10 @@ pub enum Problem {
 pub enum RestoreError {
     /// The repository could not be locked.
     #[error(transparent)]
-    Lock(#[from] LockError),
+    Lock(LockError),
     /// The index could not be loaded.
     #[error(transparent)]
-    Index(#[from] IndexError),
+    Index(IndexError),
     /// The folder is not in the snapshot.
     #[error(transparent)]
     Folder(#[from] LookupError),
@@ -154,3 +154,5 @@ pub enum RestoreError {
     #[error(transparent)]
     Cancelled(#[from] Cancelled),
 }
+
+from_unless_cancelled!(RestoreError: LockError => Lock, IndexError => Index);

@@ -11,7 +11,7 @@
 //! use repo_core::backend::MemoryBackend;
 //! use repo_core::snapshots::{self, Filter, Wanted};
 //! use repo_core::walk::Walk;
-//! use repo_core::{ArchiveOptions, CheckOptions, Context, InitOptions, LocalSource, Repository};
+//! use repo_core::{ArchiveOptions, CheckOptions, Context, InitOptions, LocalSource, Repository, RestoreOptions};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! # let folder = tempfile::tempdir()?;
@@ -29,6 +29,9 @@
 //! for entry in Walk::new(&reader, latest.snapshot.tree, "/") {
 //!     println!("{}", entry?.path.display());
 //! }
+//! # let target = tempfile::tempdir()?;
+//! # let target = target.path();
+//! repo_core::restore(&context, &repository, &latest.snapshot, target, &RestoreOptions::default())?;
 //! assert!(repo_core::check(&context, &repository, &CheckOptions::default())?.is_sound());
 //! # Ok(())
 //! # }
@@ -88,4 +91,5 @@ pub use context::{Cancel, Context, Event, Observer};
 pub use fs::source::LocalSource;
 pub use ops::archive::{ArchiveOptions, archive};
 pub use ops::check::{CheckOptions, check};
+pub use ops::restore::{RestoreOptions, restore};
 pub use repository::{InitOptions, OpenOptions, Password, Reader, Repository};

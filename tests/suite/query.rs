@@ -91,13 +91,8 @@ fn ls_lists_what_restic_lists() {
         let folder = PathBuf::from("/fixture/src/dir");
         let inside = walk::lookup_dir(&asked.reader, root, &folder).unwrap();
         let all = LsOptions::default;
-        let folders = || {
-            let mut options = LsOptions::default();
-            options.folders.push(folder.clone());
-            options
-        };
-        let mut recursive = folders();
-        recursive.recursive = true;
+        let folders = || LsOptions { folders: vec![folder.clone()], ..LsOptions::default() };
+        let recursive = LsOptions { recursive: true, ..folders() };
         for (question, root, options) in [
             ("ls_first_dir", root, folders()),
             ("ls_recursive_dir", root, recursive),

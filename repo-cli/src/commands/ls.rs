@@ -35,10 +35,8 @@ pub fn run(session: &Session, args: &Ls) -> Result<()> {
     let reader = Reader::new(&repository, repository.load_index(&session.context)?);
     let root = lookup_dir(&reader, stored.snapshot.tree, Path::new(folder))?;
 
-    let mut options = LsOptions::default();
-    options.folders = args.folders.iter().map(PathBuf::from).collect();
-    options.recursive = args.recursive;
-    options.with_parents = args.ncdu;
+    let folders = args.folders.iter().map(PathBuf::from).collect();
+    let options = LsOptions { folders, recursive: args.recursive, with_parents: args.ncdu };
     let listing = ls(&session.context, &reader, root, &options)?;
     let mut printer = printer(session, args, &stored);
     printer.begin()?;

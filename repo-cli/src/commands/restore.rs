@@ -92,24 +92,25 @@ fn options(session: &Session, args: &Restore, folder: &str, target: &Path) -> Re
         ));
     }
     let owner = if args.ownership_by_name { Owner::Names(Arc::new(Names::system())) } else { Owner::Numbers };
-    let mut options = RestoreOptions::default();
-    options.lock = session.lock_options();
-    options.folder = Path::new("/").join(folder.trim_start_matches('/'));
-    options.selection = selection;
-    options.overwrite = match args.overwrite {
-        Typed::Always => Overwrite::Always,
-        Typed::IfChanged => Overwrite::IfChanged,
-        Typed::IfNewer => Overwrite::IfNewer,
-        Typed::Never => Overwrite::Never,
-    };
-    options.delete = args.delete;
-    options.layout = if args.sparse { Layout::Sparse } else { Layout::Dense };
-    options.fidelity = Fidelity { owner, xattrs: patterns::xattrs(session, args)?, ..Fidelity::default() };
-    options.verify = args.verify;
-    options.dry_run = args.dry_run;
-    // Counting ahead is only for those who look.
-    options.scan = session.screen.json || session.screen.redraws;
-    Ok(options)
+    Ok(RestoreOptions {
+        lock: session.lock_options(),
+        folder: Path::new("/").join(folder.trim_start_matches('/')),
+        selection,
+        overwrite: match args.overwrite {
+            Typed::Always => Overwrite::Always,
+            Typed::IfChanged => Overwrite::IfChanged,
+            Typed::IfNewer => Overwrite::IfNewer,
+            Typed::Never => Overwrite::Never,
+        },
+        delete: args.delete,
+        layout: if args.sparse { Layout::Sparse } else { Layout::Dense },
+        fidelity: Fidelity { owner, xattrs: patterns::xattrs(session, args)?, ..Fidelity::default() },
+        verify: args.verify,
+        dry_run: args.dry_run,
+        // Counting ahead is only for those who look.
+        scan: session.screen.json || session.screen.redraws,
+        ..RestoreOptions::default()
+    })
 }
 
 fn tell(session: &Session, report: &Report, duration: Duration) {

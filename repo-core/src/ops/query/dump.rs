@@ -92,6 +92,31 @@ pub fn target(reader: &Reader, root: TreeId, path: &Path) -> Result<Target, Dump
 /// Writes a file's content to `out`. The path is for messages.
 ///
 /// Returns [`DumpError::Read`] at the first blob that cannot be had; everything before it was written.
+///
+/// ```
+/// use std::path::Path;
+///
+/// use repo_core::ops::query::dump::{self, Target};
+/// # use std::sync::Arc;
+/// # use repo_core::crypto::ScryptParams;
+/// # use repo_core::{Context, InitOptions, Repository, backend::MemoryBackend};
+/// # let context = Context::new();
+/// # let cheap = InitOptions { kdf: Some(ScryptParams { n: 1024, r: 8, p: 1 }), ..InitOptions::default() };
+/// # let backend = Arc::new(MemoryBackend::new());
+/// # let repository = Repository::init(&context, backend, &"password".into(), &cheap)?;
+/// # let note = repo_core::fs::source::StreamSource::new("/note.txt", &b"milk"[..], Default::default(), (0, 0));
+/// # repo_core::archive(&context, &repository, &note, &["/note.txt".into()], &Default::default())?;
+/// # let latest = repo_core::snapshots::list(&context, &repository)?.pop().expect("there is one");
+///
+/// let reader = repository.reader(&context)?;
+/// let path = Path::new("/note.txt");
+/// let mut content = Vec::new();
+/// if let Target::File(node) = dump::target(&reader, latest.snapshot.tree, path)? {
+///     dump::file(&context, &reader, path, &node, &mut content)?;
+/// }
+/// assert_eq!(content, b"milk");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub fn file(
     context: &Context,
     reader: &Reader,

@@ -16,7 +16,6 @@ use crate::walk::{Entry, Walk, WalkError};
 
 /// Which entries to list.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-#[non_exhaustive]
 pub struct LsOptions {
     /// Only these folders and what lies right inside, each absolute from the root of the listing. A file is
     /// listed itself; one that does not exist lists nothing. Empty means everything at any depth.
@@ -49,6 +48,27 @@ pub enum LsError {
 ///
 /// Returns [`LsError::NotAbsolute`] for a relative folder. A directory that cannot be read gives
 /// [`LsError::Walk`] in its place.
+///
+/// ```
+/// use repo_core::ops::query::ls::{LsOptions, ls};
+/// # use std::sync::Arc;
+/// # use repo_core::crypto::ScryptParams;
+/// # use repo_core::{Context, InitOptions, Repository, backend::MemoryBackend};
+/// # let context = Context::new();
+/// # let cheap = InitOptions { kdf: Some(ScryptParams { n: 1024, r: 8, p: 1 }), ..InitOptions::default() };
+/// # let backend = Arc::new(MemoryBackend::new());
+/// # let repository = Repository::init(&context, backend, &"password".into(), &cheap)?;
+/// # let note = repo_core::fs::source::StreamSource::new("/note.txt", &b"milk"[..], Default::default(), (0, 0));
+/// # repo_core::archive(&context, &repository, &note, &["/note.txt".into()], &Default::default())?;
+/// # let latest = repo_core::snapshots::list(&context, &repository)?.pop().expect("there is one");
+///
+/// let reader = repository.reader(&context)?;
+/// let top = LsOptions { folders: vec!["/".into()], ..LsOptions::default() };
+/// for entry in ls(&context, &reader, latest.snapshot.tree, &top)? {
+///     println!("{}", entry?.path.display());
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub fn ls<'a>(
     context: &'a Context,
     reader: &'a Reader,

@@ -41,6 +41,28 @@ const BATCHES_AHEAD: u64 = 1;
 ///
 /// Locks the repository (shared). Entries that cannot be restored are listed in [`Report::skipped`]. Nothing is
 /// ever written outside the target, whatever the snapshot says and whoever changes the target meanwhile.
+///
+/// ```
+/// use repo_core::ops::restore::{Overwrite, RestoreOptions, restore};
+/// # use std::sync::Arc;
+/// # use repo_core::crypto::ScryptParams;
+/// # use repo_core::{Context, InitOptions, Repository, backend::MemoryBackend};
+/// # let context = Context::new();
+/// # let cheap = InitOptions { kdf: Some(ScryptParams { n: 1024, r: 8, p: 1 }), ..InitOptions::default() };
+/// # let backend = Arc::new(MemoryBackend::new());
+/// # let repository = Repository::init(&context, backend, &"password".into(), &cheap)?;
+/// # let note = repo_core::fs::source::StreamSource::new("/note.txt", &b"milk"[..], Default::default(), (0, 0));
+/// # repo_core::archive(&context, &repository, &note, &["/note.txt".into()], &Default::default())?;
+/// # let latest = repo_core::snapshots::list(&context, &repository)?.pop().expect("there is one");
+/// # let folder = tempfile::tempdir()?;
+/// # let target = folder.path();
+///
+/// let options = RestoreOptions { overwrite: Overwrite::IfChanged, verify: true, ..RestoreOptions::default() };
+/// let report = restore(&context, &repository, &latest.snapshot, target, &options)?;
+/// assert!(report.skipped.is_empty(), "everything was restored as it was");
+/// assert_eq!(std::fs::read(target.join("note.txt"))?, b"milk");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub fn restore(
     context: &Context,
     repository: &Repository,

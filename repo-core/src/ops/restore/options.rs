@@ -31,9 +31,8 @@ pub enum Existing {
     Update,
 }
 
-/// How to restore.
+/// How to restore. Name what matters and take the rest from [`Default`].
 #[derive(Debug, Clone)]
-#[non_exhaustive]
 #[expect(clippy::struct_excessive_bools, reason = "switches that do not depend on each other")]
 pub struct RestoreOptions {
     /// How to lock the repository; `None` takes no lock.

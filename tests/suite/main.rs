@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, reason = "all of this is tests")]
 
 mod tidy; // imports point up the page
+mod tame; // engine and storage do not print, exit, or read the environment
 mod golden_records; // records, byte for byte as restic wrote them
 mod golden_trees; // nodes and trees, byte for byte as restic wrote them
 mod golden; // repositories that restic wrote, opened, read and restored
@@ -18,3 +19,4 @@ mod query; // answers about snapshots, as restic gives them
 mod kill; // the process is killed in the middle of a backup
 mod compat; // the real restic and larder on the same repositories
 mod damage; // damaged repositories: the right verdict, never wrong content
+mod embed; // the engine as a part of somebody's program

@@ -19,7 +19,7 @@ fn rooms(module: &Path) -> Vec<String> {
         .collect()
 }
 
-fn sources(place: &Path) -> Vec<PathBuf> {
+pub(crate) fn sources(place: &Path) -> Vec<PathBuf> {
     if place.is_file() {
         return vec![place.to_owned()];
     }

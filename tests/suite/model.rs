@@ -198,9 +198,7 @@ impl Life {
     /// `delete`, so that what is there is compared, changed and removed.
     fn restore_all(&self, repository: &Repository) {
         let again = tempfile::tempdir().unwrap();
-        let mut over = RestoreOptions::default();
-        over.delete = true;
-        over.verify = true;
+        let mut over = RestoreOptions { delete: true, verify: true, ..RestoreOptions::default() };
         for (number, (id, expected)) in self.expected.iter().enumerate() {
             let fresh = tempfile::tempdir().unwrap();
             restore(repository, *id, fresh.path(), &RestoreOptions::default());

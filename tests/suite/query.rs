@@ -244,8 +244,7 @@ fn numbers(json: &Value) -> BTreeMap<&str, String> {
 
 #[test]
 fn diff_tells_what_restic_tells() {
-    let mut with_metadata = DiffOptions::default();
-    with_metadata.metadata = true;
+    let with_metadata = DiffOptions { metadata: true };
     Asked::each(|asked| {
         for (question, old, new, options) in [
             ("diff_1_2", 0, 1, DiffOptions::default()),

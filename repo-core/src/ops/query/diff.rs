@@ -21,7 +21,6 @@ use crate::walk::{self, WalkError, reach};
 
 /// How to compare.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-#[non_exhaustive]
 pub struct DiffOptions {
     /// Tell also what differs in metadata alone.
     pub metadata: bool,
@@ -143,6 +142,29 @@ impl Tally {
 }
 
 /// Compares two trees; paths begin with `/`.
+///
+/// ```
+/// use repo_core::ops::query::diff::{DiffOptions, diff};
+/// # use std::sync::Arc;
+/// # use repo_core::crypto::ScryptParams;
+/// # use repo_core::{Context, InitOptions, Repository, backend::MemoryBackend};
+/// # let context = Context::new();
+/// # let cheap = InitOptions { kdf: Some(ScryptParams { n: 1024, r: 8, p: 1 }), ..InitOptions::default() };
+/// # let backend = Arc::new(MemoryBackend::new());
+/// # let repository = Repository::init(&context, backend, &"password".into(), &cheap)?;
+/// # let note = repo_core::fs::source::StreamSource::new("/note.txt", &b"milk"[..], Default::default(), (0, 0));
+/// # repo_core::archive(&context, &repository, &note, &["/note.txt".into()], &Default::default())?;
+/// # let note = repo_core::fs::source::StreamSource::new("/list.txt", &b"milk"[..], Default::default(), (0, 0));
+/// # repo_core::archive(&context, &repository, &note, &["/list.txt".into()], &Default::default())?;
+/// # let [old, new] = &repo_core::snapshots::list(&context, &repository)?[..] else { unreachable!() };
+///
+/// let reader = repository.reader(&context)?;
+/// for change in diff(&context, &reader, old.snapshot.tree, new.snapshot.tree, &DiffOptions::default()) {
+///     let change = change?;
+///     println!("{} {}", change.mark, change.path.display()); // - /note.txt, + /list.txt
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub fn diff<'a>(
     context: &'a Context,
     reader: &'a Reader,

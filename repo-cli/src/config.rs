@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fmt::Display;
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
@@ -217,6 +218,19 @@ impl Access {
         }
     }
 
+    /// A repository in a folder, with its password in a file.
+    pub fn local(folder: &Path, password_file: &Path) -> Self {
+        Self {
+            location: Some(format!("local:{}", folder.to_string_lossy())),
+            password: password::Sources {
+                file: Some(password_file.to_string_lossy().into_owned()),
+                empty_flag: "--insecure-no-password",
+                ..password::Sources::default()
+            },
+            ..Self::default()
+        }
+    }
+
     /// The repository's location.
     pub fn location(&self) -> Result<String> {
         match (&self.location, &self.location_file) {
@@ -229,7 +243,7 @@ impl Access {
             )),
             (None, None) => Err(wrong(
                 format!("please specify the repository's location ({})", self.flags),
-                "Or set RESTIC_REPOSITORY; to begin with a new repository, see `larder help init`.",
+                "Or set RESTIC_REPOSITORY; to begin with a new repository, see `larder help quickstart`.",
             )),
             (Some(location), None) => Ok(location.clone()),
             (None, Some(file)) => {

@@ -6,12 +6,13 @@ use anyhow::Result;
 use repo_core::context::{Cancel, Context};
 
 use crate::args::Typed;
-use crate::config::{Environment, Settings};
+use crate::config::{Access, Environment, Settings};
 use crate::signals::Signals;
 use crate::ui::progress::Progress;
 use crate::ui::screen::Screen;
 
-/// One run of the program.
+/// One run of the program. Cheap enough to clone.
+#[derive(Clone)]
 pub struct Session {
     /// What was typed and set.
     pub settings: Settings,
@@ -28,6 +29,11 @@ pub struct Session {
 }
 
 impl Session {
+    /// The same run on another repository.
+    pub fn on(&self, repository: Access) -> Self {
+        Self { settings: Settings { repository, ..self.settings.clone() }, ..self.clone() }
+    }
+
     /// Begins a run: merges the settings and listens for signals.
     pub fn begin(typed: &Typed, environment: Environment) -> Result<Self> {
         let settings = Settings::new(&typed.global, &environment)?;

@@ -26,6 +26,7 @@ pub mod init;
 pub mod key;
 pub mod list;
 pub mod ls;
+pub mod quickstart;
 pub mod restore;
 pub mod stats;
 pub mod snapshots;
@@ -63,6 +64,7 @@ pub struct Typed {
 /// Every command.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    Quickstart(quickstart::Quickstart),
     Init(init::Init),
     Backup(Box<backup::Backup>),
     Snapshots(snapshots::Snapshots),

@@ -8,7 +8,7 @@ use super::Typed;
 
 /// The commands as the first page shows them.
 const GROUPS: [(&str, &[&str]); 4] = [
-    ("Every day", &["backup", "snapshots", "restore", "check"]),
+    ("Every day", &["quickstart", "backup", "snapshots", "restore", "check"]),
     ("Look into snapshots", &["ls", "find", "diff", "dump", "stats"]),
     ("Look after a repository", &["init", "key", "unlock", "list", "cat"]),
     ("More", &["generate", "version", "help"]),

@@ -12,6 +12,14 @@ use crate::ui::escape::visible_text;
 use crate::ui::screen::Level;
 
 pub fn run(session: &Session, args: &Init) -> Result<()> {
+    let repository = make(session, args)?;
+    let location = Session::location(&session.settings.repository)?.to_string();
+    tell(session, &repository, &location);
+    Ok(())
+}
+
+/// Makes the repository and says nothing.
+pub fn make(session: &Session, args: &Init) -> Result<Repository> {
     if !args.extra.is_empty() {
         return Err(wrong("the init command expects no arguments, only flags", "See `larder help init`."));
     }
@@ -28,10 +36,8 @@ pub fn run(session: &Session, args: &Init) -> Result<()> {
     let label = KeyLabel { username: here.username, hostname: here.hostname };
     let options = InitOptions { version, chunker, label, ..InitOptions::default() };
     let password = Password::new(password.as_bytes());
-    let repository = Repository::init(&session.context, backend, &password, &options)
-        .map_err(|error| explained(error, &location.to_string()))?;
-    tell(session, &repository, &location.to_string());
-    Ok(())
+    Repository::init(&session.context, backend, &password, &options)
+        .map_err(|error| explained(error, &location.to_string()))
 }
 
 fn version(text: &str) -> Result<u32> {

@@ -12,6 +12,7 @@ mod init;
 mod key;
 mod list;
 mod ls;
+mod quickstart;
 mod restore;
 mod snapshots;
 mod stats;
@@ -20,7 +21,7 @@ mod version;
 
 use anyhow::Result;
 
-use crate::args::{self, Command, Typed};
+use crate::args::{self, Command, Global, Typed};
 use crate::session::Session;
 use crate::ui::views::PlainView;
 
@@ -33,6 +34,10 @@ pub fn run(session: &Session, typed: Typed) -> Result<()> {
     for line in session.settings.warnings.iter().map(String::as_str).chain(args::outdated(&command)) {
         session.screen.warn(line);
     }
+    run_command(session, command, &typed.global)
+}
+
+fn run_command(session: &Session, command: Command, typed: &Global) -> Result<()> {
     let _drawing = session.progress.show(PlainView);
     match command {
         Command::Backup(args) => backup::run(session, &args),
@@ -43,6 +48,7 @@ pub fn run(session: &Session, typed: Typed) -> Result<()> {
         Command::Key(args) => key::run(session, &args),
         Command::List(args) => list::run(session, &args),
         Command::Ls(args) => ls::run(session, &args),
+        Command::Quickstart(args) => quickstart::run(session, &args, typed),
         Command::Restore(args) => restore::run(session, &args),
         Command::Diff(args) => diff::run(session, &args),
         Command::Find(args) => find::run(session, &args),

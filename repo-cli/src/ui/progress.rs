@@ -129,6 +129,11 @@ pub trait View: Send {
         None
     }
 
+    /// The stage whose bytes tell how fast it goes.
+    fn measured(&self) -> Option<Stage> {
+        None
+    }
+
     /// Says something about an event at once. The tally has counted it already.
     fn event(&mut self, _screen: &Screen, _tally: &Tally, _event: &Event<'_>) {}
 }
@@ -149,10 +154,12 @@ pub struct Progress {
 }
 
 struct State {
-    view: Box<dyn View>,
+    /// The last one is in charge; those below it come back when it ends. Never empty.
+    views: Vec<Box<dyn View>>,
     tally: Tally,
     began: Duration,
-    running: bool,
+    /// Counts how often another view took over; whoever draws for an older one ends then.
+    turn: u64,
 }
 
 /// Draws while it lives; takes the status away when it is dropped.
@@ -166,53 +173,59 @@ impl Progress {
     pub fn new(screen: Arc<Screen>, clock: Arc<dyn Clock>, per_second: Option<f64>) -> Arc<Self> {
         let interval = interval(&screen, per_second);
         let state = State {
-            view: Box::new(Nothing),
+            views: vec![Box::new(Nothing)],
             tally: Tally::default(),
             began: clock.elapsed(),
-            running: false,
+            turn: 0,
         };
         Arc::new(Self { screen, clock, interval, state: Mutex::new(state), changed: Condvar::new() })
     }
 
     /// Shows a view from now on, for as long as the result lives. Counting starts anew.
     pub fn show(self: &Arc<Self>, view: impl View + 'static) -> Drawing<'_> {
-        {
-            let mut state = self.lock();
-            state.view = Box::new(view);
-            state.tally = Tally::default();
-            state.began = self.clock.elapsed();
-            state.running = true;
-        }
+        let turn = self.take_turn(|views| views.push(Box::new(view)));
         let drawer = self.interval.map(|interval| {
             let progress = self.clone();
-            std::thread::spawn(move || progress.draw_often(interval))
+            std::thread::spawn(move || progress.draw_often(interval, turn))
         });
         Drawing { progress: self, drawer }
     }
 
+    fn take_turn(&self, change: impl FnOnce(&mut Vec<Box<dyn View>>)) -> u64 {
+        let mut state = self.lock();
+        change(&mut state.views);
+        state.tally = Tally::default();
+        state.began = self.clock.elapsed();
+        state.turn += 1;
+        self.changed.notify_all();
+        state.turn
+    }
+
     /// Prints one status line, for whoever asked by a signal.
     pub fn print_now(&self) {
-        let lines = self.render(|view, tally| view.status(tally));
+        let lines = self.render(|view, tally| view.status(tally)).unwrap_or_default();
         if !lines.is_empty() {
             self.screen.lines(lines);
             self.screen.flush();
         }
     }
 
-    fn render<R>(&self, make: impl FnOnce(&dyn View, &Tally) -> R) -> R {
+    fn render<R>(&self, make: impl FnOnce(&dyn View, &Tally) -> R) -> Option<R> {
         let mut state = self.lock();
-        let State { view, tally, began, .. } = &mut *state;
+        let State { views, tally, began, .. } = &mut *state;
+        let view = views.last()?;
         tally.elapsed = self.clock.elapsed().saturating_sub(*began);
-        let bytes_done = tally.stages.values().map(|count| count.bytes).max().unwrap_or(0);
-        tally.rate.sample(tally.elapsed, bytes_done);
-        make(view.as_ref(), tally)
+        if let Some(stage) = view.measured() {
+            tally.rate.sample(tally.elapsed, tally.stage(stage).bytes);
+        }
+        Some(make(view.as_ref(), tally))
     }
 
-    fn draw_often(&self, interval: Duration) {
+    fn draw_often(&self, interval: Duration, turn: u64) {
         let mut state = self.lock();
-        while state.running {
+        while state.turn == turn {
             (state, _) = self.changed.wait_timeout(state, interval).unwrap_or_else(PoisonError::into_inner);
-            if state.running {
+            if state.turn == turn {
                 drop(state);
                 self.draw();
                 state = self.lock();
@@ -222,13 +235,13 @@ impl Progress {
 
     fn draw(&self) {
         if self.screen.json {
-            if let Some(line) = self.render(|view, tally| view.json(tally)) {
+            if let Some(line) = self.render(|view, tally| view.json(tally)).flatten() {
                 self.screen.line(String::from_utf8_lossy(&line));
                 self.screen.flush();
             }
             return;
         }
-        let lines = self.render(|view, tally| view.status(tally));
+        let lines = self.render(|view, tally| view.status(tally)).unwrap_or_default();
         if self.screen.redraws {
             self.screen.status(&lines);
         } else if !lines.is_empty() {
@@ -245,21 +258,21 @@ impl Progress {
 impl Observer for Progress {
     fn event(&self, event: &Event<'_>) {
         let mut state = self.lock();
-        let State { view, tally, began, .. } = &mut *state;
+        let State { views, tally, began, .. } = &mut *state;
         tally.elapsed = self.clock.elapsed().saturating_sub(*began);
         tally.take(event);
-        view.event(&self.screen, tally, event);
+        if let Some(view) = views.last_mut() {
+            view.event(&self.screen, tally, event);
+        }
     }
 }
 
 impl Drop for Drawing<'_> {
     fn drop(&mut self) {
-        self.progress.lock().running = false;
-        self.progress.changed.notify_all();
+        self.progress.take_turn(|views| drop(views.pop()));
         if let Some(drawer) = self.drawer.take() {
             let _ = drawer.join();
         }
-        self.progress.lock().view = Box::new(Nothing);
         if self.progress.screen.redraws {
             self.progress.screen.status(&[]);
         }

@@ -82,6 +82,10 @@ impl View for BackupView {
         Some(line)
     }
 
+    fn measured(&self) -> Option<Stage> {
+        Some(Stage::Archive)
+    }
+
     fn event(&mut self, screen: &Screen, tally: &Tally, event: &Event<'_>) {
         common(screen, tally, event);
         match event {

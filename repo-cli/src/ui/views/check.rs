@@ -5,6 +5,7 @@ use repo_core::format::json::Object;
 use repo_core::ops::check::{Finding, ReadData};
 
 use super::{common, counter, loading, told};
+use crate::ui::amount::bytes;
 use crate::ui::progress::{Count, Tally, View};
 use crate::ui::screen::{Level, Screen};
 
@@ -21,9 +22,19 @@ impl View for CheckView {
     fn status(&self, tally: &Tally) -> Vec<String> {
         let running = STEPS.iter().rfind(|(stage, _)| tally.began(*stage) && !tally.stage(*stage).ended);
         match running {
-            Some((stage, unit)) => vec![counter(tally.since(*stage), tally.stage(*stage), unit)],
+            Some((stage, unit)) => {
+                let mut line = counter(tally.since(*stage), tally.stage(*stage), unit);
+                if let Some(rate) = tally.bytes_per_second() {
+                    line += &format!(", {}/s", bytes(rate));
+                }
+                vec![line]
+            }
             None => loading(tally),
         }
+    }
+
+    fn measured(&self) -> Option<Stage> {
+        Some(Stage::ReadPacks)
     }
 
     fn event(&mut self, screen: &Screen, tally: &Tally, event: &Event<'_>) {
@@ -58,7 +69,7 @@ impl CheckView {
     }
 
     #[expect(clippy::cast_precision_loss, reason = "a percentage with one decimal")]
-    fn reading(&self, packs: u64, bytes: u64, all: Count) -> String {
+    fn reading(&self, packs: u64, pack_bytes: u64, all: Count) -> String {
         match self.read_data {
             ReadData::Nothing | ReadData::All => "read all data".to_owned(),
             ReadData::Part { part, parts } => {
@@ -70,7 +81,7 @@ impl CheckView {
             ReadData::Percent(percent) => format!("read {percent:.1}% of packfiles"),
             ReadData::Bytes(_) => {
                 let percent = 100.0 * packs as f64 / all.items_total.max(1) as f64;
-                format!("read {bytes} bytes ({percent:.1}%) of data packs")
+                format!("read {pack_bytes} bytes ({percent:.1}%) of data packs")
             }
         }
     }

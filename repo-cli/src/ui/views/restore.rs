@@ -72,6 +72,10 @@ impl View for RestoreView {
         Some(line)
     }
 
+    fn measured(&self) -> Option<Stage> {
+        Some(Stage::Restore)
+    }
+
     fn event(&mut self, screen: &Screen, tally: &Tally, event: &Event<'_>) {
         common(screen, tally, event);
         match event {

@@ -109,7 +109,8 @@ pub fn chunker(bytes: &[u8]) {
     let polynomial = Polynomial(0x003d_a335_8b4d_c173);
     let chunker = Chunker::new(ChunkerParams::Rabin(polynomial)).expect("a good polynomial");
     // The bytes repeated, so that short inputs make cuts, too.
-    let data: Vec<u8> = bytes.iter().copied().cycle().take(if bytes.is_empty() { 0 } else { 1_300_000 }).collect();
+    let data: Vec<u8> =
+        bytes.iter().copied().cycle().take(if bytes.is_empty() { 0 } else { 1_300_000 }).collect();
     let whole = chunker.cut(&data, 0, true);
     let (mut scanned, step) = (0, 1 + bytes.len() * 997 % 400_000);
     let mut pieces = None;
@@ -135,7 +136,7 @@ pub fn location(bytes: &[u8]) {
     let Ok(text) = std::str::from_utf8(bytes) else { return };
     if let Ok(location) = text.parse::<backends::Location>() {
         let shown = location.to_string();
-        if let Some((_, rest)) = text.split_once("://user:secretsecret@") {
+        if let Some(rest) = text.strip_prefix("rest:https://user:secretsecret@") {
             assert!(!shown.contains("secretsecret") || rest.contains("secretsecret"), "{shown}");
         }
     }

@@ -2,6 +2,7 @@
 //!
 //! The mutations are the same in every run: flips, cuts, doublings and splices by a small generator.
 
+#[allow(unreachable_pub, reason = "the same file is a library of its own")]
 #[path = "../../fuzz/src/lib.rs"]
 mod fuzz;
 

@@ -110,7 +110,7 @@ fn direction(steps: &mut Steps, writer: &Peer, reader: &Peer, source: &Path) -> 
 impl Peer {
     fn command(&self, repository: &Path, arguments: &[&str]) -> Command {
         let mut command = Command::new(&self.program);
-        command.args(arguments).arg("--no-cache");
+        command.arg("--no-cache").args(arguments);
         command.env("RESTIC_REPOSITORY", repository).env("RESTIC_PASSWORD", PASSWORD);
         command
     }

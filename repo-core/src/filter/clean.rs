@@ -4,6 +4,10 @@
 //! `filepath.Clean` gives it. Works on the text alone: a `..` behind a symbolic link is not noticed.
 
 /// The shortest path of the same meaning; `.` if nothing is left.
+///
+/// ```
+/// assert_eq!(repo_core::filter::clean(b"./x/../a//b/"), b"a/b");
+/// ```
 pub fn clean(path: &[u8]) -> Vec<u8> {
     let rooted = path.first() == Some(&b'/');
     let mut kept: Vec<&[u8]> = Vec::new();

@@ -3,6 +3,12 @@
 //! In: what a user named. Out: which file to look for, and whether its content counts. Never reads that file.
 
 /// A file that excludes all other entries of the directory it lies in.
+///
+/// ```
+/// let marker = repo_core::filter::Marker::parse(b".nobackup:yes")?;
+/// assert_eq!((marker.name(), marker.header()), (&b".nobackup"[..], &b"yes"[..]));
+/// # Ok::<(), repo_core::filter::MarkerError>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Marker {
     name: Vec<u8>,

@@ -8,6 +8,12 @@ use std::borrow::Cow;
 use super::glob::first_char;
 
 /// The patterns in a file's content, as they would be typed.
+///
+/// ```
+/// let home = |name: &str| (name == "HOME").then(|| "/home/ann".to_owned());
+/// let lines = repo_core::filter::pattern_lines(b"# caches\n  $HOME/.cache \n", home);
+/// assert_eq!(lines, [b"/home/ann/.cache"]);
+/// ```
 pub fn pattern_lines(content: &[u8], variable: impl Fn(&str) -> Option<String>) -> Vec<Vec<u8>> {
     let text = decode_text(content);
     text.split(|&byte| byte == b'\n')

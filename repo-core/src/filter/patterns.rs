@@ -20,6 +20,15 @@ pub enum Case {
 }
 
 /// A list of patterns, of which the last one that matches decides.
+///
+/// ```
+/// use repo_core::filter::{Case, Patterns};
+///
+/// let patterns = Patterns::new(["*.log", "!keep.log"], Case::Sensitive)?;
+/// assert!(patterns.matches(b"/var/log/old.log"));
+/// assert!(!patterns.matches(b"/var/log/keep.log"));
+/// # Ok::<(), repo_core::filter::InvalidPatterns>(())
+/// ```
 #[derive(Debug, Clone)]
 pub struct Patterns {
     list: Vec<Pattern>,

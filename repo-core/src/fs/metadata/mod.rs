@@ -15,6 +15,15 @@ use crate::time::Timestamp;
 use super::SourceError;
 
 /// What a source says about one entry, extended attributes aside.
+///
+/// ```
+/// use repo_core::format::NodeKind;
+/// use repo_core::fs::metadata::EntryMeta;
+/// use repo_core::time::Timestamp;
+///
+/// let meta = EntryMeta::file(42, Timestamp { seconds: 1_700_000_000, nanos: 0 });
+/// assert_eq!((meta.kind, meta.permissions), (NodeKind::File, 0o644));
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EntryMeta {
     /// What it is.

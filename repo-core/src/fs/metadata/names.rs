@@ -11,6 +11,11 @@ use std::sync::{Arc, PoisonError, RwLock};
 use nix::unistd::{Gid, Group, Uid, User};
 
 /// Looks up owners by number and by name, and remembers. Shared by all threads of a run.
+///
+/// ```
+/// let names = repo_core::fs::metadata::Names::fixed([(1000, "ann")], []);
+/// assert_eq!((&*names.user(1000), names.uid("ann")), ("ann", Some(1000)));
+/// ```
 pub struct Names {
     database: Database,
     users: Cache<u32, Arc<str>>,

@@ -21,6 +21,15 @@ pub enum Atime {
 /// The node of an entry. A file's content is empty and a directory's subtree missing until they are known.
 ///
 /// Years outside 0 to 9999 are moved to that border; times show the zone's clock at their instant.
+///
+/// ```
+/// use repo_core::fs::metadata::{Atime, EntryMeta, Names, to_node};
+/// use repo_core::time::{Timestamp, Zone};
+///
+/// let meta = EntryMeta::symlink("somewhere", Timestamp { seconds: 0, nanos: 5 });
+/// let node = to_node(b"link".to_vec(), &meta, Vec::new(), &Zone::UTC, &Names::none(), Atime::AsMtime);
+/// assert_eq!(node.mtime.to_string(), "1970-01-01T00:00:00.000000005Z");
+/// ```
 pub fn to_node(
     name: Vec<u8>,
     meta: &EntryMeta,

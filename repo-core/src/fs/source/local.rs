@@ -23,6 +23,19 @@ use crate::fs::{FaultKind, Operation, SourceError};
 
 /// The file system of this machine.
 ///
+/// ```
+/// use repo_core::fs::source::{Detail, LocalSource, Piece, Source};
+///
+/// let folder = tempfile::tempdir()?;
+/// std::fs::write(folder.path().join("greeting"), "hello")?;
+/// let source = LocalSource::new();
+/// let listing = source.list(folder.path(), Detail::Kinds)?;
+/// let mut file = source.open(&folder.path().join(&listing.entries[0].name))?;
+/// let mut buffer = [0; 16];
+/// assert_eq!(file.read(&mut buffer)?, Piece::Data(5));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
 /// Relative paths are taken from the process's current directory; absolute ones do not depend on it.
 #[derive(Debug, Default)]
 pub struct LocalSource {

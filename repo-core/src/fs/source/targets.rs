@@ -16,6 +16,16 @@ use crate::fs::{FaultKind, Operation, SourceError};
 use super::{Detail, Source};
 
 /// The top of a snapshot's tree.
+///
+/// ```
+/// use std::ffi::OsStr;
+/// use std::path::Path;
+/// use repo_core::fs::source::LocalSource;
+/// use repo_core::fs::source::targets::plan;
+///
+/// let tree = plan(Path::new("/home/ann"), &["job/../docs".into()], &LocalSource::new());
+/// assert_eq!(tree.nodes[OsStr::new("docs")].path, Path::new("/home/ann/docs"));
+/// ```
 #[derive(Debug, Default)]
 pub struct TargetTree {
     /// The top-level entries by their names in the snapshot, in the order of the names' bytes.

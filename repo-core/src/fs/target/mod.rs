@@ -36,6 +36,20 @@ use crate::format::{Node, NodeKind};
 /// A directory to restore into. All its methods may be called from several threads.
 ///
 /// Paths are relative to it and made of plain names; the empty path is the directory itself.
+///
+/// ```
+/// use std::path::Path;
+/// use repo_core::fs::target::{Layout, Target};
+///
+/// let folder = tempfile::tempdir()?;
+/// let target = Target::open(folder.path(), 7)?;
+/// let file = target.create_file(Path::new("greeting"), 5, Layout::Dense)?;
+/// file.write_at(0, b"hello")?;
+/// file.commit()?;
+/// assert_eq!(std::fs::read(folder.path().join("greeting"))?, b"hello");
+/// assert!(target.create_dir(Path::new("../elsewhere")).is_err());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub struct Target {
     beneath: Beneath,
     /// The directory as the user knows it, for messages.

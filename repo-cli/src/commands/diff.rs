@@ -41,8 +41,7 @@ pub fn run(session: &Session, args: &Diff) -> Result<()> {
     };
     let (from, to) = (root(&old_snapshot, &old_folder)?, root(&new_snapshot, &new_folder)?);
 
-    let mut options = DiffOptions::default();
-    options.metadata = args.metadata;
+    let options = DiffOptions { metadata: args.metadata };
     let mut changes = diff(&session.context, &reader, from, to, &options);
     let mut out = session.screen.writer();
     let mut broken = 0_u64;

@@ -41,12 +41,13 @@ impl View for BackupView {
         if self.scans {
             line += &format!(", total {total_files} files {}", bytes(total_bytes));
         }
-        if let Some(rate) = tally.bytes_per_second() {
-            line += &format!(", {}/s", bytes(rate));
-        }
         line += &format!(", {} errors", tally.errors);
         if let Some(left) = remaining(tally) {
             line += &format!(" ETA {}", clock(left));
+        }
+        // Last, because a narrow terminal cuts what stands there.
+        if let Some(rate) = tally.bytes_per_second() {
+            line += &format!(", {}/s", bytes(rate));
         }
         let mut lines = vec![line];
         lines.extend(tally.current.iter().take(CURRENT_SHOWN).map(|path| shown(path)));

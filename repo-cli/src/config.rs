@@ -161,7 +161,7 @@ impl Settings {
             read_concurrency,
             zone: Zone::from_tz(tz.as_deref()),
             strict: environment.get("COMPATIBILITY").is_some_and(|mode| mode == "strict"),
-            warnings: features(environment)?,
+            warnings: warnings(typed, environment)?,
         })
     }
 
@@ -269,6 +269,18 @@ const FEATURES: [(&str, bool); 7] = [
     ("explicit-s3-anonymous-auth", false),
     ("safe-forget-keep-tags", false),
 ];
+
+/// What to say before anything else: switches that cannot be switched, and flags that do nothing yet.
+fn warnings(typed: &Global, environment: &Environment) -> Result<Vec<String>> {
+    let mut warnings = features(environment)?;
+    if typed.limit_upload.or(typed.limit_download).is_some_and(|rate| rate > 0) {
+        warnings.push(
+            "this version does not limit its bandwidth: --limit-upload and --limit-download are ignored"
+                .to_owned(),
+        );
+    }
+    Ok(warnings)
+}
 
 /// Checks `RESTIC_FEATURES`; gives a warning for every switch that cannot be switched any more.
 fn features(environment: &Environment) -> Result<Vec<String>> {

@@ -137,11 +137,12 @@ fn scan_finished(screen: &Screen, tally: &Tally) {
     if screen.json {
         if screen.level >= Level::Verbose {
             let totals = Verbose { data_size: total, total_files: files, ..Verbose::default() };
-            totals.print(screen, "scan_finished", b"", tally.elapsed);
+            totals.print(screen, "scan_finished", b"", tally.since(Stage::Scan));
         }
         return;
     }
-    let line = format!("scan finished in {}: {files} files, {}", seconds(tally.elapsed), bytes(total));
+    let line =
+        format!("scan finished in {}: {files} files, {}", seconds(tally.since(Stage::Scan)), bytes(total));
     screen.say(Level::Verbose, line);
 }
 

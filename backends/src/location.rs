@@ -148,6 +148,12 @@ pub enum LocationError {
         /// How to write it.
         form: &'static str,
     },
+    /// It is not UTF-8, which only the path of a folder may be.
+    #[error("the {kind} location is not valid UTF-8")]
+    NotText {
+        /// The kind of storage.
+        kind: &'static str,
+    },
     /// An sftp path with `~`, which sftp servers take for a name.
     #[error("an sftp path cannot begin with `~`")]
     Tilde,
@@ -160,6 +166,9 @@ impl LocationError {
             Self::Empty => "give the path of a folder".to_owned(),
             Self::Unknown { word } => format!("for a folder with a colon in its name write local:{word}:…"),
             Self::Malformed { form, .. } => format!("write {form}"),
+            Self::NotText { .. } => {
+                "write other characters as percent and two digits where that is allowed".to_owned()
+            }
             Self::Tilde => {
                 "leave it out: a path without a leading slash starts in the login folder".to_owned()
             }
@@ -168,11 +177,12 @@ impl LocationError {
 }
 
 impl Location {
-    /// Reads a location; one that is not UTF-8 can only be a path.
+    /// Reads a location; only a path need not be UTF-8.
     pub fn parse(text: &OsStr) -> Result<Self, LocationError> {
-        match text.to_str() {
-            Some(text) => parse::location(text),
-            None => Ok(parse::path_that_is_not_utf8(text)),
+        match (text.to_str(), parse::location(&text.to_string_lossy())?) {
+            (None, Self::Local(_)) => Ok(parse::path_that_is_not_utf8(text)),
+            (None, other) => Err(LocationError::NotText { kind: other.kind() }),
+            (Some(_), location) => Ok(location),
         }
     }
 

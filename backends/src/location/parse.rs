@@ -270,11 +270,23 @@ mod tests {
 
     #[cfg(unix)]
     #[test]
-    fn a_text_that_is_not_utf8_is_a_path() {
+    fn a_path_need_not_be_utf8() {
         use std::os::unix::ffi::OsStrExt;
         let path = |bytes: &'static [u8]| Location::Local(OsStr::from_bytes(bytes).into());
         assert_eq!(Location::parse(OsStr::from_bytes(b"/a\xff")), Ok(path(b"/a\xff")));
         assert_eq!(Location::parse(OsStr::from_bytes(b"local:a\xff")), Ok(path(b"a\xff")));
+        assert_eq!(Location::parse(OsStr::from_bytes(b"/a:b\xff")), Ok(path(b"/a:b\xff")));
+    }
+
+    /// As a path it would be shown, password and all.
+    #[cfg(unix)]
+    #[test]
+    fn a_password_beside_bytes_that_are_not_utf8_is_not_taken_for_a_path() {
+        use std::os::unix::ffi::OsStrExt;
+        let location = Location::parse(OsStr::from_bytes(b"rest:http://ann:secret@host/\xff"));
+        assert_eq!(location, Err(LocationError::NotText { kind: "rest" }));
+        let location = Location::parse(OsStr::from_bytes(b"what:\xff"));
+        assert_eq!(location, Err(LocationError::Unknown { word: "what".to_owned() }));
     }
 
     #[test]

@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, reason = "all of this is tests")]
 
 mod tidy; // imports point up the page
+mod api; // the public API, as a list
 mod tame; // engine and storage do not print, exit, or read the environment
 mod golden_records; // records, byte for byte as restic wrote them
 mod golden_trees; // nodes and trees, byte for byte as restic wrote them

@@ -259,7 +259,9 @@ fn locks_of_one_program_bind_the_other() {
 /// Waits for another process, so it has to look again and again; gives up after half a minute.
 fn await_lock(repository: &Path) {
     for _ in 0..3000 {
-        if !files_in(&repository.join("locks")).is_empty() {
+        // Not yet the temporary file, which becomes the lock by its name: 64 digits.
+        let is_lock = |path: &PathBuf| path.file_name().is_some_and(|name| name.len() == 64);
+        if files_in(&repository.join("locks")).iter().any(is_lock) {
             return;
         }
         std::thread::sleep(std::time::Duration::from_millis(10));

@@ -182,14 +182,19 @@ pub enum Event<'a> {
         /// Which one; `None` means that every file is read.
         id: Option<SnapshotId>,
     },
-    /// Work on a file of the source or target begins.
+    /// Work on a file begins.
     Started {
-        /// Its path, as the operation names it.
+        /// Its path on the source.
+        path: &'a Path,
+    },
+    /// Work on a file ends, however it went.
+    Finished {
+        /// The path that was told when it began.
         path: &'a Path,
     },
     /// An entry of the source was archived.
     Archived {
-        /// Its path on the source.
+        /// Its path in the snapshot, which is another than on the source if the target was relative.
         path: &'a Path,
         /// Whether it is a directory.
         is_dir: bool,

@@ -1,11 +1,11 @@
 //! A backup says what it could not save, saves the rest, and reads again what may have changed.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use repo_core::backend::{ErrorKind, Fault, FaultBackend, Operation as Call, Rule};
-use repo_core::context::{Cancel, Cancelled, Clock, Context, Stage, SystemClock};
+use repo_core::context::{Cancel, Cancelled, Clock, Context, Event, Stage, SystemClock};
 use repo_core::fs::metadata::EntryMeta;
 use repo_core::fs::source::{Detail, Links, Listing, LocalSource, OpenFile, Piece, Source};
 use repo_core::fs::{FaultKind, Operation, SourceError};
@@ -149,6 +149,33 @@ fn a_file_that_grows_or_shrinks_is_saved_as_it_was_read_and_told() {
         let reader = Reader::new(&repository, index);
         let node = walk::lookup(&reader, report.snapshot.tree, Path::new("/odd")).unwrap().unwrap();
         assert_eq!(node.size, read);
+    }
+}
+
+/// A program shows what is in work; a file that stayed in that list would stay for good.
+#[test]
+fn every_file_that_is_begun_is_ended_under_the_same_name_however_it_went() {
+    for fault in [OddFault::Denied, OddFault::FailsInTheMiddle, OddFault::Size(1)] {
+        let folder = tempfile::tempdir().unwrap();
+        dir([("good", file("fine")), ("odd", file(noise(3 << 20, 9)))]).build(folder.path());
+        let (begun, ended) = (Arc::new(Mutex::new(Vec::new())), Arc::new(Mutex::new(Vec::new())));
+        let (to_begun, to_ended) = (begun.clone(), ended.clone());
+        let observer = move |event: &Event<'_>| match event {
+            Event::Started { path } => to_begun.lock().unwrap().push(path.to_path_buf()),
+            Event::Finished { path } => to_ended.lock().unwrap().push(path.to_path_buf()),
+            _ => {}
+        };
+        let context = context().with_observer(Arc::new(observer));
+        let source = Odd { below: LocalSource::new(), name: "odd", fault };
+        let repository = open(Arc::new(in_memory(2)));
+        archive(&context, &repository, &source, &[".".into()], &options(folder.path())).unwrap();
+        let sorted = |paths: &Mutex<Vec<PathBuf>>| {
+            let mut paths = paths.lock().unwrap().clone();
+            paths.sort();
+            paths
+        };
+        assert_eq!(sorted(&begun).len(), 2);
+        assert_eq!(sorted(&begun), sorted(&ended));
     }
 }
 

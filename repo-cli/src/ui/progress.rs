@@ -86,11 +86,8 @@ impl Tally {
             }
             Event::End { stage } => self.stages.entry(name(*stage)).or_default().ended = true,
             Event::Started { path } => self.current.push((*path).to_owned()),
-            Event::Archived { path, .. } | Event::Restored { path, .. } => self.finish(path),
-            Event::Skipped { path, .. } => {
-                self.errors += 1;
-                self.finish(path);
-            }
+            Event::Finished { path } => self.finish(path),
+            Event::Skipped { .. } => self.errors += 1,
             _ => {}
         }
     }
@@ -309,6 +306,7 @@ mod tests {
             Event::Progress { stage: Stage::Archive, items: 1, bytes: 10 },
             Event::Progress { stage: Stage::Archive, items: 0, bytes: 5 },
             Event::Skipped { stage: Stage::Archive, path: Path::new("/a"), error: &error },
+            Event::Finished { path: Path::new("/a") },
         ] {
             tally.take(&event);
         }

@@ -129,9 +129,16 @@ struct Filling {
 impl FileReader<'_, '_> {
     /// Reads one file into batches. An error of the file ends the file, not the run.
     fn read(&mut self, job: FileJob) -> Result<(), Stopped> {
+        let path = job.path.clone();
+        self.run.context.tell(&Event::Started { path: &path });
+        let result = self.read_file(job);
+        self.run.context.tell(&Event::Finished { path: &path });
+        result
+    }
+
+    fn read_file(&mut self, job: FileJob) -> Result<(), Stopped> {
         let run = self.run;
         let FileJob { slot, name, path, before } = job;
-        run.context.tell(&Event::Started { path: &path });
         let since = run.context.clock.elapsed();
         let mut open = match run.source.open(&path) {
             Ok(open) => open,

@@ -6,11 +6,12 @@
 //!
 //! ```
 //! use backends::{Location, Options};
+//! use repo_core::Context;
 //!
 //! # let folder = tempfile::tempdir()?;
 //! let location: Location = "/srv/backup".parse()?; // or sftp:…, s3:…, memory:…
 //! # let location = Location::Local(folder.path().join("backup"));
-//! let storage = backends::open(&location, &Options::default())?;
+//! let storage = backends::open(&Context::new(), &location, &Options::default())?;
 //! storage.create()?;
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
@@ -42,7 +43,7 @@
 //! let context = Context::new().with_observer(Arc::new(observer));
 //! let stop = context.cancel.clone(); // stop.cancel() ends the backup early, the repository stays valid
 //! let backup = tokio::task::spawn_blocking(move || {
-//!     let storage = backends::open(&"memory:".parse()?, &backends::Options::default())?;
+//!     let storage = backends::open(&context, &"memory:".parse()?, &backends::Options::default())?;
 //!     let repository = Repository::init(&context, storage, &"password".into(), &InitOptions::default())?;
 //!     let options = ArchiveOptions::default();
 //!     Ok::<_, Failure>(archive(&context, &repository, &LocalSource::new(), &targets, &options)?)
@@ -58,6 +59,7 @@
 #![forbid(unsafe_code)]
 
 pub mod location; // what the user typed → where a repository lies
+mod network; // certificates, limits, variables
 pub mod options; // -o name=value
 mod runtime; // the one tokio runtime, the one block_on
 mod operator; // trait Backend for an opendal operator
@@ -66,5 +68,6 @@ mod open; // location + options → backend
 
 pub use local::LocalBackend;
 pub use location::{Location, LocationError};
+pub use network::{Network, Variables};
 pub use open::{OpenError, open};
 pub use options::{LocalOptions, Options, OptionsError, RemoteOptions};

@@ -8,6 +8,7 @@ use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use opendal::Operator;
+use repo_core::Context;
 use repo_core::backend::{Backend, Properties};
 
 use crate::local::LocalBackend;
@@ -73,7 +74,12 @@ impl OpenError {
 ///
 /// Options of other kinds of storage are not looked at. The same `memory:name` gives the same files for as long
 /// as the process lives; a bare `memory:` is empty each time.
-pub fn open(location: &Location, options: &Options) -> Result<Arc<dyn Backend>, OpenError> {
+pub fn open(
+    context: &Context,
+    location: &Location,
+    options: &Options,
+) -> Result<Arc<dyn Backend>, OpenError> {
+    let _ = context;
     options.check(location)?;
     match location {
         Location::Local(path) => match LocalBackend::new(path, &options.local()?) {
@@ -151,7 +157,7 @@ mod tests {
     use super::*;
 
     fn opened(location: &str) -> Result<Arc<dyn Backend>, OpenError> {
-        open(&location.parse().unwrap(), &Options::parse(["memory.connections=3"]).unwrap())
+        open(&Context::new(), &location.parse().unwrap(), &Options::parse(["memory.connections=3"]).unwrap())
     }
 
     #[test]
@@ -188,7 +194,10 @@ mod tests {
     #[test]
     fn options_of_the_kind_in_use_are_checked() {
         let options = Options::parse(["local.connections=0"]).unwrap();
-        assert!(matches!(open(&"/x".parse().unwrap(), &options), Err(OpenError::Options(_))));
-        assert!(open(&"memory:".parse().unwrap(), &options).is_ok());
+        assert!(matches!(
+            open(&Context::new(), &"/x".parse().unwrap(), &options),
+            Err(OpenError::Options(_))
+        ));
+        assert!(open(&Context::new(), &"memory:".parse().unwrap(), &options).is_ok());
     }
 }

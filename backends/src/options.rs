@@ -7,8 +7,9 @@
 use std::collections::BTreeMap;
 
 use crate::location::Location;
+use crate::network::{Network, Variables};
 
-/// All extended options of a run.
+/// How storage is reached: extended options of a run, the network's settings, and variables with credentials.
 ///
 /// ```
 /// use backends::Options;
@@ -20,6 +21,12 @@ use crate::location::Location;
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Options {
     given: BTreeMap<String, String>,
+    /// What all connections over a network have in common.
+    pub network: Network,
+    /// Variables that may hold credentials and settings, by name: those of the environment, or of one's own.
+    ///
+    /// Nothing is read from the process's environment, so that two repositories may use two accounts.
+    pub variables: Variables,
 }
 
 /// Why extended options make no sense.
@@ -99,7 +106,7 @@ impl Options {
                 };
             }
         }
-        Ok(Self { given })
+        Ok(Self { given, ..Self::default() })
     }
 
     /// Checks that every option of this location's kind is known and has a value that makes sense.

@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fmt::Display;
+use std::num::NonZeroU64;
 use std::path::Path;
 use std::time::Duration;
 
@@ -150,7 +151,7 @@ impl Settings {
         Ok(Self {
             repository: Access::main(typed, environment),
             lock: Lock { none: typed.no_lock, retry: typed.retry_lock.unwrap_or_default() },
-            storage: backends::Options::parse(&typed.options)?,
+            storage: storage(typed, environment)?,
             compression: compression.unwrap_or_default(),
             pack_mib,
             extra_verify: !typed.no_extra_verify,
@@ -253,6 +254,31 @@ impl Access {
             }
         }
     }
+}
+
+/// How storages are reached.
+fn storage(typed: &Global, environment: &Environment) -> Result<backends::Options> {
+    let mut ca_files: Vec<_> = typed.cacert.iter().map(Into::into).collect();
+    if ca_files.is_empty() {
+        let files = environment.get("CACERT").unwrap_or_default();
+        ca_files.extend(files.split(',').filter(|file| !file.is_empty()).map(Into::into));
+    }
+    let bytes_per_second = |kib: Option<u64>| kib.and_then(|kib| NonZeroU64::new(kib.saturating_mul(1024)));
+    let network = backends::Network {
+        ca_files,
+        client_cert: filled(typed.tls_client_cert.as_ref())
+            .or_else(|| environment.get("TLS_CLIENT_CERT"))
+            .map(Into::into),
+        insecure_tls: typed.insecure_tls,
+        user_agent: filled(typed.http_user_agent.as_ref()).or_else(|| environment.get("HTTP_USER_AGENT")),
+        stall_timeout: typed.stuck_request_timeout,
+        upload_max: bytes_per_second(typed.limit_upload),
+        download_max: bytes_per_second(typed.limit_download),
+    };
+    let variables = environment.0.clone().into_iter().collect();
+    let mut options = backends::Options::parse(&typed.options)?;
+    (options.network, options.variables) = (network, variables);
+    Ok(options)
 }
 
 fn filled(typed: Option<&String>) -> Option<String> {

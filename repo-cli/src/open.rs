@@ -21,7 +21,7 @@ impl Session {
     /// The storage that was named.
     pub fn backend(&self, access: &Access) -> Result<Arc<dyn Backend>> {
         let location = Self::location(access)?;
-        Ok(backends::open(&location, &self.settings.storage)?)
+        Ok(backends::open(&self.context, &location, &self.settings.storage)?)
     }
 
     /// The location that was named.

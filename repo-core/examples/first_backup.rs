@@ -17,7 +17,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let folder = arguments.next().unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("src"));
 
     let context = Context::new();
-    let storage = backends::open(&Location::Local(place), &backends::Options::default())?;
+    let storage = backends::open(&context, &Location::Local(place), &backends::Options::default())?;
     let password = "correct horse battery staple".into();
     let repository = Repository::init(&context, storage, &password, &InitOptions::default())?;
     let options = ArchiveOptions { tags: vec!["first".into()], ..ArchiveOptions::default() };

@@ -18,7 +18,7 @@
 //! # std::fs::write(folder.path().join("letter.txt"), "Dear reader")?;
 //! # let folder = folder.path().to_owned();
 //! let context = Context::new();
-//! let storage = Arc::new(MemoryBackend::new()); // or `backends::open(&"/srv/backup".parse()?, …)?`
+//! let storage = Arc::new(MemoryBackend::new()); // or `backends::open(&context, &"/srv/backup".parse()?, …)?`
 //! let repository = Repository::init(&context, storage, &"password".into(), &InitOptions::default())?;
 //! let options = ArchiveOptions { tags: vec!["first".into()], ..ArchiveOptions::default() };
 //! let report = repo_core::archive(&context, &repository, &LocalSource::new(), &[folder], &options)?;

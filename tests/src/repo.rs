@@ -50,7 +50,7 @@ impl Clock for Hasty {
 /// The storage in a folder.
 pub fn on_disk(folder: &Path) -> Arc<dyn Backend> {
     let location = Location::parse(folder.as_os_str()).expect("a path is a location");
-    backends::open(&location, &Options::default()).expect("a folder opens")
+    backends::open(&Context::new(), &location, &Options::default()).expect("a folder opens")
 }
 
 /// An empty repository of that version in memory.

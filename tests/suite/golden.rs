@@ -22,7 +22,7 @@ use tests::tree::{Snapshot as Found, assert_same};
 
 fn storage(folder: &Path) -> Arc<dyn Backend> {
     let location = Location::parse(folder.as_os_str()).unwrap();
-    backends::open(&location, &Options::default()).unwrap()
+    backends::open(&Context::new(), &location, &Options::default()).unwrap()
 }
 
 fn open(folder: &Path, password: &str) -> Result<Repository, OpenError> {

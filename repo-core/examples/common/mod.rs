@@ -14,7 +14,7 @@ const PASSWORD: &str = "correct horse battery staple";
 /// Opens the repository at `place`; without one, makes one in memory and saves the sources of this crate in it.
 pub(crate) fn repository(context: &Context, place: Option<PathBuf>) -> Result<Repository, Box<dyn Error>> {
     if let Some(place) = place {
-        let storage = backends::open(&Location::Local(place), &backends::Options::default())?;
+        let storage = backends::open(context, &Location::Local(place), &backends::Options::default())?;
         return Ok(Repository::open(context, storage, &PASSWORD.into(), &OpenOptions::default())?);
     }
     let storage = Arc::new(MemoryBackend::new());

@@ -10,7 +10,7 @@ use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::backend::{Backend, BackendError, ErrorKind, Listed, Operation, Properties};
-use crate::id::{FileId, FileKind};
+use crate::id::{FileId, FileKind, PackId};
 
 /// Passes reading on and keeps every change to itself.
 ///
@@ -151,13 +151,21 @@ impl Backend for DryRunBackend {
         self.changes().insert(file, Change::Removed);
         Ok(())
     }
+
+    fn hint_trees(&self, packs: &[PackId]) {
+        self.inner.hint_trees(packs);
+    }
+
+    fn thaw(&self, _packs: &[PackId]) -> Result<Vec<PackId>, BackendError> {
+        Ok(Vec::new()) // thawing costs money, which a dry run does not spend
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::backend::MemoryBackend;
-    use crate::id::{Id, LockId, PackId};
+    use crate::id::{Id, LockId};
 
     #[test]
     fn nothing_is_changed_and_yet_everything_looks_done() {

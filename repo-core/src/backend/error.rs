@@ -2,6 +2,8 @@
 
 use std::error::Error;
 use std::fmt;
+use std::num::NonZeroU32;
+use std::time::Duration;
 
 use crate::id::{FileId, FileKind};
 
@@ -27,6 +29,8 @@ pub enum ErrorKind {
     TooShort,
     /// The file is larger than the caller accepts.
     TooLong,
+    /// It lies in a cold class and must be thawed before it can be read.
+    Cold,
     /// The location or its settings make no sense.
     Config,
     /// Anything else; trying again will not help.
@@ -52,6 +56,7 @@ impl fmt::Display for ErrorKind {
             Self::Transient => "temporary failure",
             Self::TooShort => "file is too short",
             Self::TooLong => "file is too long",
+            Self::Cold => "not readable before it is thawed",
             Self::Config => "invalid configuration",
             Self::Other => "failed",
         })
@@ -76,6 +81,8 @@ pub enum Operation {
     List,
     /// Removing a file.
     Remove,
+    /// Making files readable that lie in a cold class.
+    Thaw,
 }
 
 impl fmt::Display for Operation {
@@ -88,6 +95,7 @@ impl fmt::Display for Operation {
             Self::Size => "look up",
             Self::List => "list",
             Self::Remove => "remove",
+            Self::Thaw => "thaw",
         })
     }
 }
@@ -106,23 +114,34 @@ pub struct BackendError {
     kind: ErrorKind,
     operation: Operation,
     subject: Subject,
+    /// Whole seconds, which is what servers give; small, because errors are returned everywhere.
+    retry_after: Option<NonZeroU32>,
     source: Option<Box<dyn Error + Send + Sync>>,
 }
 
 impl BackendError {
     /// A failure that concerns the whole repository.
     pub fn repository(kind: ErrorKind, operation: Operation) -> Self {
-        Self { kind, operation, subject: Subject::Repository, source: None }
+        Self::new(kind, operation, Subject::Repository)
     }
 
     /// A failure that concerns all files of a kind.
     pub fn folder(kind: ErrorKind, operation: Operation, folder: FileKind) -> Self {
-        Self { kind, operation, subject: Subject::Folder(folder), source: None }
+        Self::new(kind, operation, Subject::Folder(folder))
     }
 
     /// A failure that concerns one file.
     pub fn file(kind: ErrorKind, operation: Operation, file: FileId) -> Self {
-        Self { kind, operation, subject: Subject::File(file), source: None }
+        Self::new(kind, operation, Subject::File(file))
+    }
+
+    fn new(kind: ErrorKind, operation: Operation, subject: Subject) -> Self {
+        Self { kind, operation, subject, retry_after: None, source: None }
+    }
+
+    /// Adds how many seconds the storage asks us to wait before the next try.
+    pub fn retry_after(self, seconds: u32) -> Self {
+        Self { retry_after: NonZeroU32::new(seconds), ..self }
     }
 
     /// Adds the cause.
@@ -138,6 +157,11 @@ impl BackendError {
     /// What was attempted.
     pub fn operation(&self) -> Operation {
         self.operation
+    }
+
+    /// How long the storage asks us to wait before the next try, if it said so.
+    pub fn wait(&self) -> Option<Duration> {
+        self.retry_after.map(|seconds| Duration::from_secs(seconds.get().into()))
     }
 
     /// Whether the file or location is simply not there.

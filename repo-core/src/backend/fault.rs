@@ -10,7 +10,7 @@ use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::backend::{Backend, BackendError, ErrorKind, Listed, MemoryBackend, Operation, Properties};
-use crate::id::{FileId, FileKind};
+use crate::id::{FileId, FileKind, PackId};
 
 /// What goes wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -357,13 +357,21 @@ impl Backend for FaultBackend {
     fn remove(&self, file: FileId) -> Result<(), BackendError> {
         self.through(Subject::file(Operation::Remove, file), || self.inner.remove(file))
     }
+
+    fn hint_trees(&self, packs: &[PackId]) {
+        self.inner.hint_trees(packs);
+    }
+
+    fn thaw(&self, packs: &[PackId]) -> Result<Vec<PackId>, BackendError> {
+        self.inner.thaw(packs)
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::backend::conformance::{self, Scale, Subject};
-    use crate::id::{Id, PackId};
+    use crate::id::Id;
 
     /// A repository with a config of four bytes, and the plan over it.
     fn faulty(rules: impl IntoIterator<Item = Rule>) -> (Arc<MemoryBackend>, FaultBackend) {

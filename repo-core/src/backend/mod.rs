@@ -20,7 +20,7 @@ pub use record::{Call, Count, Counters, RecordBackend};
 use std::fmt;
 use std::ops::Range;
 
-use crate::id::{FileId, FileKind, Id};
+use crate::id::{FileId, FileKind, Id, PackId};
 
 /// A place that stores a repository's files.
 ///
@@ -61,6 +61,22 @@ pub trait Backend: Send + Sync + fmt::Debug {
 
     /// Removes a file. One that is not there (any more) is success.
     fn remove(&self, file: FileId) -> Result<(), BackendError>;
+
+    /// Tells which packs hold trees, before they are written or read: a wrapper may keep those nearer.
+    ///
+    /// Only a hint: whoever never heard of a pack treats it as one of data, and nothing is lost but time.
+    fn hint_trees(&self, packs: &[PackId]) {
+        let _ = packs;
+    }
+
+    /// Asks a cold storage to make packs readable, and gives those that cannot be read yet.
+    ///
+    /// Waits for nothing, may be called again, and costs what the storage charges for it. A storage that has no
+    /// cold class answers with none.
+    fn thaw(&self, packs: &[PackId]) -> Result<Vec<PackId>, BackendError> {
+        let _ = packs;
+        Ok(Vec::new())
+    }
 }
 
 /// One entry of a listing.

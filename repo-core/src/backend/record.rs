@@ -10,7 +10,7 @@ use std::ops::{Range, Sub};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::backend::{Backend, BackendError, Listed, Operation, Properties};
-use crate::id::{FileId, FileKind};
+use crate::id::{FileId, FileKind, PackId};
 
 /// Counts the calls to the backend inside.
 ///
@@ -217,6 +217,15 @@ impl Backend for RecordBackend {
 
     fn remove(&self, file: FileId) -> Result<(), BackendError> {
         self.note_file(Operation::Remove, file, self.inner.remove(file), |()| 0)
+    }
+
+    fn hint_trees(&self, packs: &[PackId]) {
+        self.inner.hint_trees(packs);
+    }
+
+    fn thaw(&self, packs: &[PackId]) -> Result<Vec<PackId>, BackendError> {
+        let result = self.inner.thaw(packs);
+        self.note((Operation::Thaw, Some(FileKind::Pack), None), result, |_| 0)
     }
 }
 

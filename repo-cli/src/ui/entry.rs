@@ -43,16 +43,7 @@ impl EntryStyle {
 
 /// Mode with the bits of the kind, which some programs do not store.
 pub fn mode(node: &Node) -> Mode {
-    let kind = match node.kind {
-        NodeKind::Dir => Mode::DIR,
-        NodeKind::Symlink => Mode::SYMLINK,
-        NodeKind::Device => Mode::DEVICE,
-        NodeKind::CharDevice => Mode::DEVICE | Mode::CHAR_DEVICE,
-        NodeKind::Fifo => Mode::FIFO,
-        NodeKind::Socket => Mode::SOCKET,
-        _ => 0,
-    };
-    Mode(node.mode.0 | kind)
+    Mode(node.mode.0 | Mode::new(&node.kind, 0).0)
 }
 
 /// The entry as `ls --json` prints it.

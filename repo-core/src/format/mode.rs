@@ -19,6 +19,17 @@ pub struct Mode(pub u32);
 /// Go's bit and Unix's, for the three special permissions.
 const SPECIAL: [(u32, u32); 3] = [(Mode::SETUID, 0o4000), (Mode::SETGID, 0o2000), (Mode::STICKY, 0o1000)];
 
+/// What each kind sets; the bits of a character device hold those of a device, so it goes first.
+const KINDS: [(u32, NodeKind); 7] = [
+    (Mode::DIR, NodeKind::Dir),
+    (Mode::SYMLINK, NodeKind::Symlink),
+    (Mode::DEVICE | Mode::CHAR_DEVICE, NodeKind::CharDevice),
+    (Mode::DEVICE, NodeKind::Device),
+    (Mode::FIFO, NodeKind::Fifo),
+    (Mode::SOCKET, NodeKind::Socket),
+    (Mode::IRREGULAR, NodeKind::Irregular),
+];
+
 impl Mode {
     /// A directory.
     pub const DIR: u32 = 1 << 31;
@@ -53,8 +64,13 @@ impl Mode {
             0o100_000 => 0,
             _ => Self::IRREGULAR,
         };
-        let special = SPECIAL.iter().filter(|(_, unix)| st_mode & unix != 0).map(|(go, _)| go).sum::<u32>();
-        Self(kind | special | st_mode & 0o777)
+        Self(kind | permissions(st_mode))
+    }
+
+    /// An entry of that kind with the twelve permission bits of `chmod`. A kind that is unknown sets no bit.
+    pub fn new(kind: &NodeKind, unix_permissions: u32) -> Self {
+        let bits = KINDS.iter().find(|(_, known)| known == kind).map_or(0, |(bits, _)| *bits);
+        Self(bits | permissions(unix_permissions))
     }
 
     /// The twelve permission bits as `chmod` takes them.
@@ -67,17 +83,13 @@ impl Mode {
     ///
     /// Some programs leave these bits out, so where there is a node its kind counts.
     pub fn kind(self) -> NodeKind {
-        const KINDS: [(u32, NodeKind); 7] = [
-            (Mode::DIR, NodeKind::Dir),
-            (Mode::SYMLINK, NodeKind::Symlink),
-            (Mode::CHAR_DEVICE, NodeKind::CharDevice),
-            (Mode::DEVICE, NodeKind::Device),
-            (Mode::FIFO, NodeKind::Fifo),
-            (Mode::SOCKET, NodeKind::Socket),
-            (Mode::IRREGULAR, NodeKind::Irregular),
-        ];
-        KINDS.into_iter().find(|(bit, _)| self.0 & bit != 0).map_or(NodeKind::File, |(_, kind)| kind)
+        KINDS.into_iter().find(|(bits, _)| self.0 & bits == *bits).map_or(NodeKind::File, |(_, kind)| kind)
     }
+}
+
+/// Unix's twelve permission bits where Go has them.
+fn permissions(unix: u32) -> u32 {
+    SPECIAL.iter().filter(|(_, bit)| unix & bit != 0).map(|(go, _)| go).sum::<u32>() | unix & 0o777
 }
 
 impl fmt::Display for Mode {
@@ -105,6 +117,7 @@ mod tests {
         assert_eq!((read.0, &*read.to_string()), (mode, text), "{st_mode:o}");
         assert_eq!(read.kind(), *kind, "{st_mode:o}");
         assert_eq!(read.unix_permissions(), st_mode & 0o7777, "{st_mode:o}");
+        assert_eq!(Mode::new(kind, st_mode & 0o7777), read, "{st_mode:o}");
     }
 
     /// The examples of section 0.5, measured with restic.

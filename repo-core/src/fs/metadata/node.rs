@@ -45,7 +45,7 @@ pub fn to_node(
     Node {
         name,
         kind: meta.kind.clone(),
-        mode: mode(&meta.kind, meta.permissions),
+        mode: Mode::new(&meta.kind, meta.permissions),
         mtime,
         atime: if atime == Atime::Keep { time(meta.atime) } else { mtime },
         ctime: if meta.ctime == meta.mtime { mtime } else { time(meta.ctime) },
@@ -68,50 +68,9 @@ pub fn to_node(
     }
 }
 
-/// What `st_mode` says about a regular file; it adds no bit to Go's mode.
-const REGULAR: u32 = 0o100_000;
-
-/// Kind and Unix permissions as Go writes them in one number.
-fn mode(kind: &NodeKind, permissions: u32) -> Mode {
-    let kind = match kind {
-        NodeKind::File | NodeKind::Other(_) => 0,
-        NodeKind::Dir => Mode::DIR,
-        NodeKind::Symlink => Mode::SYMLINK,
-        NodeKind::Device => Mode::DEVICE,
-        NodeKind::CharDevice => Mode::DEVICE | Mode::CHAR_DEVICE,
-        NodeKind::Fifo => Mode::FIFO,
-        NodeKind::Socket => Mode::SOCKET,
-        NodeKind::Irregular => Mode::IRREGULAR,
-    };
-    Mode(kind | Mode::from_unix(REGULAR | permissions & 0o7777).0)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn mode_is_written_as_go_writes_it() {
-        use NodeKind::{CharDevice, Device, Dir, Fifo, File, Symlink};
-        let rows = [
-            (File, 0o644, 420),
-            (File, 0, 0),
-            (Dir, 0o755, 2_147_484_141),
-            (Dir, 0o1777, 2_148_532_735),
-            (Dir, 0o2775, 2_151_678_461),
-            (File, 0o4755, 8_389_101),
-            (File, 0o2755, 4_194_797),
-            (File, 0o1644, 1_048_996),
-            (File, 0o7777, 13_631_999),
-            (Symlink, 0o777, 134_218_239),
-            (Fifo, 0o640, 33_554_848),
-            (CharDevice, 0o644, 69_206_436),
-            (Device, 0o640, 67_109_280),
-        ];
-        for (kind, unix, go) in rows {
-            assert_eq!(mode(&kind, unix), Mode(go), "{kind:?} {unix:o}");
-        }
-    }
 
     fn full(kind: NodeKind) -> Node {
         let at = |seconds| Timestamp { seconds, nanos: 5 };

@@ -54,6 +54,12 @@ fn every_damaged_fixture_is_found_out_with_its_remedy_and_its_files() {
         }
         assert_eq!(findings.is_empty(), found.is_empty(), "{}", story());
         assert_eq!(report.remedies().first().copied(), remedy, "the first thing to do about {}", story());
+        let may_prune = report.remedies().contains(&Prune);
+        assert!(
+            !may_prune || report.is_sound(),
+            "to prune before the rest is mended loses more: {}",
+            story()
+        );
         let names: BTreeSet<_> =
             report.affected.iter().map(|file| file.path.to_string_lossy().into_owned()).collect();
         for file in files {

@@ -66,8 +66,12 @@ impl CheckReport {
     }
 
     /// What mends the findings, in the order in which to do it.
+    ///
+    /// Nothing is to be pruned before all is sound: what seems to be in nobody's use may be what mends the rest.
     pub fn remedies(&self) -> Vec<Remedy> {
+        let sound = self.is_sound();
         let mut remedies: Vec<_> = self.findings.iter().filter_map(Finding::remedy).collect();
+        remedies.retain(|remedy| sound || *remedy != Remedy::Prune);
         remedies.sort_unstable();
         remedies.dedup();
         remedies

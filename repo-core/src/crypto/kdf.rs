@@ -151,10 +151,8 @@ mod tests {
 
     use super::*;
     use crate::context::{Cancel, Cancelled};
+    use crate::crypto::vectors::{hex, vectors};
     use crate::time::Timestamp;
-
-    const VECTORS: &[u8] =
-        include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/fixtures/crypto-vectors.json"));
 
     fn params(row: &serde_json::Value) -> ScryptParams {
         let number = |name: &str| u32::try_from(row[name].as_u64().unwrap()).unwrap();
@@ -167,21 +165,18 @@ mod tests {
 
     #[test]
     fn vectors_derive_to_the_byte() {
-        let vectors: serde_json::Value = serde_json::from_slice(VECTORS).unwrap();
+        let vectors = vectors();
         for row in vectors["kdf"].as_array().unwrap() {
             let password = row["password"].as_str().unwrap().as_bytes();
             let key = derive(password, &base64(&row["salt_b64"]), params(row)).unwrap();
             let bytes = [&key.encrypt()[..], key.mac_k(), key.mac_r()].concat();
-            let expected = row["derived_64_bytes_hex"].as_str().unwrap();
-            let expected: Vec<u8> =
-                (0..64).map(|i| u8::from_str_radix(&expected[2 * i..2 * i + 2], 16).unwrap()).collect();
-            assert_eq!(bytes, expected, "{}", row["password"]);
+            assert_eq!(bytes, hex(&row["derived_64_bytes_hex"]), "{}", row["password"]);
         }
     }
 
     #[test]
     fn password_of_the_key_file_opens_its_master_key() {
-        let vectors: serde_json::Value = serde_json::from_slice(VECTORS).unwrap();
+        let vectors = vectors();
         let file: serde_json::Value =
             serde_json::from_str(vectors["key_file"]["json"].as_str().unwrap()).unwrap();
         let password = vectors["key_file"]["password"].as_str().unwrap().as_bytes();

@@ -160,31 +160,7 @@ mod tests {
 
     use super::*;
     use crate::context::SystemRandom;
-
-    const VECTORS: &[u8] =
-        include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/fixtures/crypto-vectors.json"));
-
-    fn vectors() -> serde_json::Value {
-        serde_json::from_slice(VECTORS).unwrap()
-    }
-
-    fn hex(value: &serde_json::Value) -> Vec<u8> {
-        let text = value.as_str().unwrap();
-        (0..text.len()).step_by(2).map(|i| u8::from_str_radix(&text[i..i + 2], 16).unwrap()).collect()
-    }
-
-    fn array<const N: usize>(value: &serde_json::Value) -> [u8; N] {
-        hex(value).try_into().unwrap()
-    }
-
-    fn key_with(mac_r: &str) -> Key {
-        let key = &vectors()["key"];
-        Key::from_parts(&array(&key["encrypt_hex"]), &array(&key["mac_k_hex"]), &array(&key[mac_r])).unwrap()
-    }
-
-    fn key() -> Key {
-        key_with("mac_r_hex")
-    }
+    use crate::crypto::vectors::{array, hex, key, key_with, vectors};
 
     /// Gives the same byte for ever.
     struct Stuck(u8);

@@ -12,6 +12,9 @@ mod cipher;
 mod mac;
 mod key;
 mod kdf;
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "vectors are as they are")]
+pub(crate) mod vectors;
 
 pub use kdf::{KDF_MEMORY_MAX, KDF_WORK_MAX, KdfError, SALT_LEN, ScryptParams, calibrate, derive};
 pub use key::{InvalidKey, Key, OVERHEAD, Unauthentic};

@@ -5,28 +5,24 @@
 //! are renewed while they are held and taken away at the end. Nobody else's lock is ever removed here, stale
 //! or not, but on request ([`Repository::remove_stale_locks`]).
 
+mod held;
+
+pub use held::LockGuard;
+
 use std::fmt;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::JoinHandle;
 use std::time::Duration;
 
 use crate::backend::BackendError;
-use crate::context::{Cancel, Cancelled, Context, Event};
+use crate::context::{Cancelled, Context, Event};
 use crate::format::Lock;
 use crate::id::{FileKind, LockId};
-use crate::parallel;
 use crate::repository::{RecordError, Repository};
 use crate::time::{Time, Timestamp};
 
 /// How long to wait between writing a lock and looking again.
 const SETTLE: Duration = Duration::from_millis(200);
-/// How often a held lock is renewed.
-const REFRESH: Duration = Duration::from_mins(5);
 /// After this age a lock is stale.
 const STALE: Duration = Duration::from_mins(30);
-/// A lock that could not be renewed for so long is given up: others may soon call it stale.
-const LOST: Duration = Duration::from_secs(22 * 60 + 30);
 /// Pauses between attempts while waiting for somebody else's lock.
 const PAUSES: [u64; 4] = [5, 10, 20, 40];
 
@@ -147,122 +143,6 @@ fn process_lives(pid: i64) -> bool {
     !matches!(rustix::process::test_kill_process(pid), Err(rustix::io::Errno::SRCH))
 }
 
-/// A held lock. It is renewed in the background and removed when this is dropped.
-///
-/// Operations lock the repository themselves; this is for steps of your own.
-///
-/// ```
-/// use repo_core::repository::{LockError, LockKind, LockOptions};
-/// # use std::sync::Arc;
-/// # use repo_core::crypto::ScryptParams;
-/// # use repo_core::{Context, InitOptions, Repository, backend::MemoryBackend};
-/// # let context = Context::new();
-/// # let cheap = InitOptions { kdf: Some(ScryptParams { n: 1024, r: 8, p: 1 }), ..InitOptions::default() };
-/// # let backend = Arc::new(MemoryBackend::new());
-/// # let repository = Repository::init(&context, backend, &"password".into(), &cheap)?;
-///
-/// let guard = repository.lock(&context, LockKind::Shared, &LockOptions::default())?;
-/// let alone = repository.lock(&context, LockKind::Exclusive, &LockOptions::default());
-/// assert!(matches!(alone, Err(LockError::Locked { exclusive: false, .. })));
-/// guard.release()?;
-/// # Ok::<(), Box<dyn std::error::Error>>(())
-/// ```
-#[derive(Debug)]
-pub struct LockGuard {
-    held: Option<Held>,
-}
-
-#[derive(Debug)]
-struct Held {
-    shared: Arc<HeldShared>,
-    refresher: Option<JoinHandle<()>>,
-}
-
-#[derive(Debug)]
-struct HeldShared {
-    repository: Repository,
-    context: Context,
-    record: Lock,
-    current: Mutex<LockId>,
-    lost: AtomicBool,
-    stop: Cancel,
-}
-
-impl LockGuard {
-    /// No lock at all: for dry runs, for storage that cannot be written, and for users who know that they
-    /// are alone.
-    pub fn none() -> Self {
-        Self { held: None }
-    }
-
-    /// Returns [`LockError::Lost`] if the lock could not be kept.
-    pub fn check(&self) -> Result<(), LockError> {
-        let lost = self.held.as_ref().is_some_and(|held| held.shared.lost.load(Ordering::Acquire));
-        if lost { Err(LockError::Lost) } else { Ok(()) }
-    }
-
-    /// Removes the lock now and says whether that worked.
-    pub fn release(mut self) -> Result<(), BackendError> {
-        self.held.take().map_or(Ok(()), Held::end)
-    }
-}
-
-impl Drop for LockGuard {
-    fn drop(&mut self) {
-        if let Some(held) = self.held.take() {
-            // A lock that stays behind grows stale; `release` is for those who want to know.
-            let _ = held.end();
-        }
-    }
-}
-
-impl Held {
-    fn end(mut self) -> Result<(), BackendError> {
-        self.shared.stop.cancel();
-        if let Some(refresher) = self.refresher.take() {
-            parallel::join(refresher);
-        }
-        let current = *self.shared.current.lock().unwrap_or_else(PoisonError::into_inner);
-        self.shared.repository.backend.remove(current.into())
-    }
-}
-
-impl HeldShared {
-    /// The story of the refresher: renew in time, or give up and say so.
-    fn keep(&self) {
-        let clock = self.context.clock.as_ref();
-        let mut renewed = clock.elapsed();
-        let mut pause = REFRESH;
-        while clock.sleep(pause, &self.stop).is_ok() {
-            match self.renew() {
-                Ok(()) => (renewed, pause) = (clock.elapsed(), REFRESH),
-                Err(error) => {
-                    self.context.tell(&Event::Warning { error: &error });
-                    pause = Duration::from_mins(1);
-                    if matches!(error, LockError::Lost) || clock.elapsed().saturating_sub(renewed) > LOST {
-                        self.lost.store(true, Ordering::Release);
-                        return;
-                    }
-                }
-            }
-        }
-    }
-
-    /// Writes the lock anew, then removes the old one; somebody may have taken that away meanwhile.
-    fn renew(&self) -> Result<(), LockError> {
-        let old = *self.current.lock().unwrap_or_else(PoisonError::into_inner);
-        let record = Lock { time: self.context.now(), ..self.record.clone() };
-        let new = self.repository.save(&self.context, &record)?;
-        let old_exists = self.repository.backend.size(old.into());
-        *self.current.lock().unwrap_or_else(PoisonError::into_inner) = new;
-        match old_exists {
-            Ok(_) => Ok(self.repository.backend.remove(old.into())?),
-            Err(error) if error.is_not_found() => Err(LockError::Lost),
-            Err(error) => Err(error.into()),
-        }
-    }
-}
-
 impl Repository {
     /// Takes a lock, waiting for others as long as the options allow.
     pub fn lock(
@@ -316,19 +196,7 @@ impl Repository {
             self.backend.remove(id.into())?;
             return Err(error);
         }
-        let shared = Arc::new(HeldShared {
-            repository: self.clone(),
-            context: context.clone(),
-            record,
-            current: Mutex::new(id),
-            lost: AtomicBool::new(false),
-            stop: Cancel::new(),
-        });
-        let refresher = parallel::spawn("lock", {
-            let shared = shared.clone();
-            move || shared.keep()
-        });
-        Ok(LockGuard { held: Some(Held { shared, refresher: Some(refresher) }) })
+        Ok(LockGuard::keep(self, context, record, id))
     }
 
     /// Fails if a lock other than `own` forbids one of this kind.
@@ -406,9 +274,12 @@ fn age(now: Time, made: Time) -> Duration {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use super::held::REFRESH;
     use super::*;
     use crate::backend::{Backend, MemoryBackend};
-    use crate::context::Clock;
+    use crate::context::{Cancel, Clock};
     use crate::crypto::ScryptParams;
     use crate::repository::{InitOptions, Password};
 
@@ -534,16 +405,15 @@ mod tests {
     fn a_renewed_lock_is_new_and_one_that_somebody_removed_is_lost() {
         let (context, clock, repository) = repository();
         let guard = take(&context, &repository, LockKind::Shared).unwrap();
-        let held = guard.held.as_ref().unwrap().shared.clone();
-        let old = *held.current.lock().unwrap();
+        let current = || repository.list::<Lock>().unwrap();
+        let old = current();
         clock.wind(Duration::from_secs(1));
-        held.renew().unwrap();
-        let new = *held.current.lock().unwrap();
-        assert_ne!(old, new);
-        assert_eq!(repository.list::<Lock>().unwrap(), [new]);
+        guard.renew().unwrap().unwrap();
+        assert_ne!(current(), old);
+        assert_eq!(current().len(), 1);
         repository.remove_all_locks().unwrap();
         clock.wind(Duration::from_secs(1));
-        assert!(matches!(held.renew(), Err(LockError::Lost)));
+        assert!(matches!(guard.renew(), Some(Err(LockError::Lost))));
         drop(guard);
         assert_eq!(count(&repository), 0);
     }

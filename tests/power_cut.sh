@@ -1,11 +1,11 @@
 #!/bin/sh
 # Cuts the power of a file system while the local backend writes to it, and looks at what is left.
 #
-# Usage, as root: backends/tests/power_cut.sh [ext4|xfs] [rounds]
+# Usage, as root: tests/power_cut.sh [ext4|xfs] [rounds]
 # Makes the file system in a file, mounts it, and stops it with the kernel's "shutdown" call, which throws away
 # all that is not on the disk yet.
 set -eu
-cd "$(dirname "$0")/../.."
+cd "$(dirname "$0")/.."
 kind=${1:-ext4}
 rounds=${2:-10}
 place=$(mktemp -d)
@@ -17,16 +17,15 @@ cleanup() {
 }
 trap cleanup EXIT
 mkdir "$place/mount"
-test=$(cargo test --quiet --package backends --test killed --no-run --message-format=json |
-    sed -n 's/.*"executable":"\([^"]*killed[^"]*\)".*/\1/p' | tail -n 1)
-export LARDER_TEST_FOLDER="$place/mount/repository" LARDER_TEST_LINES="$place/lines"
+cargo build --quiet --package tests --bin pack_writer
+program=${CARGO_TARGET_DIR:-target}/debug/pack_writer folder=$place/mount/repository
 
 truncate -s 1500M "$place/image"
 "mkfs.$kind" -q "$place/image"
 for round in $(seq "$rounds"); do
     mount -o loop "$place/image" "$place/mount"
     : >"$place/lines"
-    "$test" --ignored --exact --nocapture writes_until_killed >"$place/lines" 2>/dev/null &
+    "$program" write "$folder" >"$place/lines" 2>/dev/null &
     writer=$!
     while [ "$(grep -c stored "$place/lines")" -lt $((round * 3)) ]; do
         kill -0 "$writer" # it must not end by itself
@@ -40,7 +39,7 @@ fcntl.ioctl(os.open(sys.argv[1], os.O_RDONLY), 0x8004587d, struct.pack("I", 2))'
     umount "$place/mount"
     mount -o loop "$place/image" "$place/mount"
     printf 'round %s: ' "$round"
-    "$test" --ignored --exact --nocapture what_was_stored_is_whole >"$place/verdict" 2>&1 || {
+    "$program" look "$folder" "$place/lines" >"$place/verdict" 2>&1 || {
         cat "$place/verdict"
         exit 1
     }

@@ -10,5 +10,6 @@ pub mod fixtures; // repositories that restic wrote, and what they must hold
 pub mod program; // start a program on a repository, take what it says
 pub mod restic; // the real restic
 pub mod larder; // our program, as built
+pub mod packs; // packs written until the end comes
 pub mod repo; // repositories in memory, looked at from outside
 pub mod tree; // file trees as literals, and what lies on disk as comparable data

@@ -4,13 +4,35 @@
 //! killed when a given number of packs is there, so each round dies at another place.
 
 use std::fs;
+use std::io::{BufRead as _, BufReader};
 use std::path::Path;
-use std::process::{Child, Stdio};
+use std::process::{Child, Command, Stdio};
 
 use tests::fixtures::{PASSWORD, empty_repository};
 use tests::larder::larder;
+use tests::packs;
 use tests::restic::restic;
 use tests::tree::{Snapshot, assert_same, dir, file, noise};
+
+/// The writer tells each pack that is stored, and is killed after so many of them.
+#[test]
+fn killed_writer_leaves_whatever_it_was_told_is_stored() {
+    let place = tempfile::tempdir().unwrap();
+    let mut known = 0;
+    for lines in [1, 2, 3, 5, 8, 13, 21, 34] {
+        let mut writer = Command::new(env!("CARGO_BIN_EXE_pack_writer"));
+        let mut writer = writer.arg("write").arg(place.path()).stdout(Stdio::piped()).spawn().unwrap();
+        let mut out = BufReader::new(writer.stdout.take().unwrap()).lines();
+        let told = out.by_ref().filter_map(|line| packs::number(&line.unwrap()));
+        let stored: Vec<u32> = told.take(lines).collect();
+        assert_eq!(stored.len(), lines, "the writer ended by itself");
+        writer.kill().unwrap();
+        let more = out.filter_map(|line| packs::number(&line.ok()?)).max();
+        writer.wait().unwrap();
+        known = known.max(more.unwrap_or(stored[lines - 1]));
+        packs::everything_is_whole(place.path(), known);
+    }
+}
 
 #[test]
 fn killed_backup_leaves_a_sound_repository_and_the_next_one_goes_through() {

@@ -6,9 +6,10 @@
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::fmt;
-use std::num::NonZeroU64;
 use std::path::PathBuf;
 use std::time::Duration;
+
+use repo_core::backend::Throttle;
 
 /// What all connections over a network have in common.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,10 +24,10 @@ pub struct Network {
     pub user_agent: Option<String>,
     /// A request that makes no progress for so long is given up, to be tried again.
     pub stall_timeout: Duration,
-    /// Bytes per second to send at most, over all connections.
-    pub upload_max: Option<NonZeroU64>,
-    /// Bytes per second to receive at most, over all connections.
-    pub download_max: Option<NonZeroU64>,
+    /// How fast to send, over all connections of all storages that are given a clone of it.
+    pub upload_max: Option<Throttle>,
+    /// How fast to receive, shared in the same way.
+    pub download_max: Option<Throttle>,
 }
 
 impl Default for Network {

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use opendal::Operator;
 use repo_core::Context;
-use repo_core::backend::{Backend, Properties};
+use repo_core::backend::{Backend, LimitBackend, Properties};
 
 use crate::local::LocalBackend;
 use crate::location::Location;
@@ -79,16 +79,19 @@ pub fn open(
     location: &Location,
     options: &Options,
 ) -> Result<Arc<dyn Backend>, OpenError> {
-    let _ = context;
     options.check(location)?;
     match location {
         Location::Local(path) => match LocalBackend::new(path, &options.local()?) {
-            Ok(backend) => Ok(Arc::new(backend)),
+            Ok(backend) => Ok(limited(context, Arc::new(backend), options)),
             Err(source) => Err(OpenError::Folder { location: location.to_string(), source }),
         },
-        Location::Memory { name } => through_operator(shared_memory(name)?, location, options),
+        Location::Memory { name } => {
+            let backend = through_operator(shared_memory(name)?, location, options)?;
+            Ok(limited(context, backend, options))
+        }
         Location::Opendal { service, settings } => {
-            through_operator(service_operator(service, settings)?, location, options)
+            let backend = through_operator(service_operator(service, settings)?, location, options)?;
+            Ok(limited(context, backend, options))
         }
         Location::Sftp(_)
         | Location::Rest(_)
@@ -99,6 +102,15 @@ pub fn open(
         | Location::Swift(_)
         | Location::Rclone { .. } => Err(OpenError::NotSupported { kind: location.kind().to_owned() }),
     }
+}
+
+/// Holds a storage that does not pace itself to the limits of the run.
+fn limited(context: &Context, backend: Arc<dyn Backend>, options: &Options) -> Arc<dyn Backend> {
+    let (upload, download) = (options.network.upload_max.clone(), options.network.download_max.clone());
+    if upload.is_none() && download.is_none() {
+        return backend;
+    }
+    Arc::new(LimitBackend::new(backend, context, upload, download))
 }
 
 fn through_operator(
@@ -152,6 +164,11 @@ fn shared_memory(name: &str) -> Result<Operator, OpenError> {
 
 #[cfg(test)]
 mod tests {
+    use std::num::NonZeroU64;
+    use std::time::Duration;
+
+    use repo_core::backend::Throttle;
+    use repo_core::context::{Clock, HandClock};
     use repo_core::id::FileId;
 
     use super::*;
@@ -171,6 +188,22 @@ mod tests {
         let expected =
             Properties { location: "memory:shared".to_owned(), connections: 3, atomic_replace: true };
         assert_eq!(first.properties(), expected);
+    }
+
+    #[test]
+    fn limits_are_shared_by_all_storages_of_a_run() {
+        let clock = Arc::new(HandClock::new());
+        let context = Context { clock: clock.clone(), ..Context::new() };
+        let folder = tempfile::tempdir().unwrap();
+        let mut options = Options::default();
+        options.network.upload_max = NonZeroU64::new(1000).map(Throttle::new);
+        let local = open(&context, &Location::Local(folder.path().join("repo")), &options).unwrap();
+        let memory = open(&context, &"memory:".parse().unwrap(), &options.clone()).unwrap();
+        for storage in [local, memory] {
+            storage.create().unwrap();
+            storage.write(FileId::CONFIG, &[0; 5000]).unwrap();
+        }
+        assert_eq!(clock.elapsed(), Duration::from_secs(10));
     }
 
     #[test]

@@ -12,6 +12,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
+use repo_core::backend::Throttle;
 use repo_core::compress::Compression;
 use repo_core::filter::decode_text;
 use repo_core::pack::PackSize;
@@ -162,7 +163,7 @@ impl Settings {
             read_concurrency,
             zone: Zone::from_tz(tz.as_deref()),
             strict: environment.get("COMPATIBILITY").is_some_and(|mode| mode == "strict"),
-            warnings: warnings(typed, environment)?,
+            warnings: features(environment)?,
         })
     }
 
@@ -263,7 +264,8 @@ fn storage(typed: &Global, environment: &Environment) -> Result<backends::Option
         let files = environment.get("CACERT").unwrap_or_default();
         ca_files.extend(files.split(',').filter(|file| !file.is_empty()).map(Into::into));
     }
-    let bytes_per_second = |kib: Option<u64>| kib.and_then(|kib| NonZeroU64::new(kib.saturating_mul(1024)));
+    let limit =
+        |kib: Option<u64>| kib.and_then(|kib| NonZeroU64::new(kib.saturating_mul(1024))).map(Throttle::new);
     let network = backends::Network {
         ca_files,
         client_cert: filled(typed.tls_client_cert.as_ref())
@@ -272,8 +274,8 @@ fn storage(typed: &Global, environment: &Environment) -> Result<backends::Option
         insecure_tls: typed.insecure_tls,
         user_agent: filled(typed.http_user_agent.as_ref()).or_else(|| environment.get("HTTP_USER_AGENT")),
         stall_timeout: typed.stuck_request_timeout,
-        upload_max: bytes_per_second(typed.limit_upload),
-        download_max: bytes_per_second(typed.limit_download),
+        upload_max: limit(typed.limit_upload),
+        download_max: limit(typed.limit_download),
     };
     let variables = environment.0.clone().into_iter().collect();
     let mut options = backends::Options::parse(&typed.options)?;
@@ -295,18 +297,6 @@ const FEATURES: [(&str, bool); 7] = [
     ("explicit-s3-anonymous-auth", false),
     ("safe-forget-keep-tags", false),
 ];
-
-/// What to say before anything else: switches that cannot be switched, and flags that do nothing yet.
-fn warnings(typed: &Global, environment: &Environment) -> Result<Vec<String>> {
-    let mut warnings = features(environment)?;
-    if typed.limit_upload.or(typed.limit_download).is_some_and(|rate| rate > 0) {
-        warnings.push(
-            "this version does not limit its bandwidth: --limit-upload and --limit-download are ignored"
-                .to_owned(),
-        );
-    }
-    Ok(warnings)
-}
 
 /// Checks `RESTIC_FEATURES`; gives a warning for every switch that cannot be switched any more.
 fn features(environment: &Environment) -> Result<Vec<String>> {

@@ -3,6 +3,10 @@
 //! Every operation gets a [`Context`] first. The core itself never prints, never reads the environment and
 //! never looks at a clock but through it, so that a test can repeat a run exactly.
 
+mod hand_clock; // a clock for tests
+
+pub use hand_clock::HandClock;
+
 use std::error::Error;
 use std::fmt;
 use std::path::Path;

@@ -9,13 +9,17 @@ mod memory; // the strictest backend, for tests and examples
 mod record; // a wrapper that counts
 mod dry_run; // a wrapper that changes nothing
 mod fault; // a wrapper that fails as planned
+mod throttle; // how fast bytes may pass
+mod limit; // a wrapper that is no faster than it may be
 pub mod conformance; // proves that a backend keeps its promises
 
 pub use dry_run::{Dropped, DryRunBackend};
 pub use error::{BackendError, ErrorKind, Operation};
 pub use fault::{Fault, FaultBackend, Injected, Rule};
+pub use limit::LimitBackend;
 pub use memory::{MemoryBackend, Refused};
 pub use record::{Call, Count, Counters, RecordBackend};
+pub use throttle::Throttle;
 
 use std::fmt;
 use std::ops::Range;

@@ -6,11 +6,14 @@ use std::time::Duration;
 
 use repo_core::backend::{ErrorKind, Fault, FaultBackend, Operation as Call, Rule};
 use repo_core::context::{Cancel, Cancelled, Clock, Context, Event, Stage, SystemClock};
+use repo_core::filter::{Excludes, Marker};
 use repo_core::fs::metadata::EntryMeta;
 use repo_core::fs::source::{Detail, Links, Listing, LocalSource, OpenFile, Piece, Source};
 use repo_core::fs::{FaultKind, Operation, SourceError};
 use repo_core::id::{BlobId, FileKind};
-use repo_core::ops::archive::{ArchiveError, ChangeDetection, Problem, Report, Skipped, archive};
+use repo_core::ops::archive::{
+    ArchiveError, ArchiveOptions, ChangeDetection, Problem, Report, Skipped, archive,
+};
 use repo_core::repository::{Reader, Repository, WriteError};
 use repo_core::time::Timestamp;
 use repo_core::walk;
@@ -254,4 +257,41 @@ fn a_full_disk_ends_the_backup_with_the_cause_and_leaves_the_repository_valid() 
         assert!(report.skipped.is_empty());
         assert_eq!(assert_complete(memory).len(), 1);
     }
+}
+
+/// A file named like the mark of a cache that does not begin like one: the folder is saved, and somebody is told why.
+#[test]
+fn a_false_cache_tag_excludes_nothing_and_is_told() {
+    const TAG: &str = "Signature: 8a477f597d28d172789f06886806bc55\n";
+    let place = tempfile::tempdir().unwrap();
+    let source = place.path().join("source");
+    dir([
+        ("other", dir([("CACHEDIR.TAG", file(TAG.to_lowercase())), ("kept", file("kept"))])),
+        ("short", dir([("CACHEDIR.TAG", file("Sign")), ("kept", file("kept"))])),
+        ("true", dir([("CACHEDIR.TAG", file(TAG)), ("left", file("left"))])),
+    ])
+    .build(&source);
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let observer = {
+        let told = Arc::clone(&told);
+        move |event: &Event<'_>| {
+            if let Event::Warning { error } = event {
+                told.lock().unwrap().push(error.to_string());
+            }
+        }
+    };
+    let repository = open(Arc::new(in_memory(2)));
+    let excludes = Excludes { markers: vec![Marker::cachedir()], ..Excludes::default() };
+    let options = ArchiveOptions { select: Arc::new(excludes), ..options(&source) };
+    let context = context().with_observer(Arc::new(observer));
+    let report = archive(&context, &repository, &LocalSource::new(), &[".".into()], &options).unwrap();
+    assert_eq!(report.summary.total_files_processed, 5, "all but what lies beside the true mark");
+    let mut told = told.lock().unwrap().clone();
+    told.sort();
+    let of = |name: &str| source.join(name).join("CACHEDIR.TAG").display().to_string();
+    let expected = [
+        format!("could not read signature from exclusion tagfile {}: it is too short", of("short")),
+        format!("invalid signature in exclusion tagfile {}", of("other")),
+    ];
+    assert_eq!(told, expected);
 }

@@ -27,7 +27,7 @@ mod walker;
 pub use change::{ChangeDetection, ParentChoice};
 pub use options::{ArchiveOptions, Origin};
 pub use report::{ArchiveError, Problem, Report, Skipped};
-pub use select::{Everything, Select};
+pub use select::{Everything, NoMarker, Select};
 
 use std::path::PathBuf;
 use std::sync::PoisonError;

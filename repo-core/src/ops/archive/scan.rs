@@ -5,9 +5,10 @@
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use crate::context::{Event, Stage};
+use crate::context::{Event, Silent, Stage};
 use crate::format::NodeKind;
 use crate::fs::source::targets::TargetNode;
 use crate::fs::source::{Detail, Links};
@@ -73,7 +74,9 @@ impl Run<'_> {
     fn count_entries(&self, directory: &Path, directories: &mut Vec<PathBuf>, count: &mut Count) {
         let select = self.options.select.as_ref();
         let Ok(listing) = self.source.list(directory, Detail::Metadata) else { return };
-        if select.marker(directory, &listing.entries, self.source).is_some() {
+        // What is odd about a marker is told once, by the backup itself.
+        let quiet = self.context.clone().with_observer(Arc::new(Silent));
+        if select.marker(&quiet, directory, &listing.entries, self.source).is_some() {
             return;
         }
         for entry in listing.entries {

@@ -2,9 +2,11 @@
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+use crate::context::{Context, Event};
 use crate::filter::{Excludes, Marker};
+use crate::fs::SourceError;
 use crate::fs::source::{Entry, Piece, Source};
 
 /// Decides what of a source is archived. Targets themselves are never asked about: who names a thing wants it.
@@ -23,9 +25,43 @@ pub trait Select: Send + Sync {
 
     /// The entry of a directory that marks it as not wanted: the directory and the marker are archived, the
     /// rest of it is left out.
-    fn marker<'e>(&self, _dir: &Path, _entries: &'e [Entry], _source: &dyn Source) -> Option<&'e OsStr> {
+    ///
+    /// A directory that looks marked and is not stays whole; tells the context's observer why.
+    fn marker<'e>(
+        &self,
+        _context: &Context,
+        _dir: &Path,
+        _entries: &'e [Entry],
+        _source: &dyn Source,
+    ) -> Option<&'e OsStr> {
         None
     }
+}
+
+/// Why a file that is named like a marker marks nothing.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum NoMarker {
+    /// It cannot be read.
+    #[error("could not read signature from exclusion tagfile {}", path.display())]
+    Unreadable {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        source: SourceError,
+    },
+    /// It ends before it could begin right.
+    #[error("could not read signature from exclusion tagfile {}: it is too short", path.display())]
+    TooShort {
+        /// Which file.
+        path: PathBuf,
+    },
+    /// It begins otherwise.
+    #[error("invalid signature in exclusion tagfile {}", path.display())]
+    OtherHeader {
+        /// Which file.
+        path: PathBuf,
+    },
 }
 
 /// Wants everything.
@@ -43,28 +79,47 @@ impl Select for Excludes {
         self.larger_than
     }
 
-    fn marker<'e>(&self, dir: &Path, entries: &'e [Entry], source: &dyn Source) -> Option<&'e OsStr> {
+    fn marker<'e>(
+        &self,
+        context: &Context,
+        dir: &Path,
+        entries: &'e [Entry],
+        source: &dyn Source,
+    ) -> Option<&'e OsStr> {
         self.markers.iter().find_map(|marker| {
             let entry = entries.iter().find(|entry| entry.name.as_bytes() == marker.name())?;
-            begins_right(marker, &dir.join(&entry.name), source).then_some(entry.name.as_os_str())
+            match begins_right(marker, dir.join(&entry.name), source) {
+                Ok(()) => Some(entry.name.as_os_str()),
+                Err(error) => {
+                    context.tell(&Event::Warning { error: &error });
+                    None
+                }
+            }
         })
     }
 }
 
-/// Whether the marker file starts with what it must. One that cannot be read marks nothing.
-fn begins_right(marker: &Marker, path: &Path, source: &dyn Source) -> bool {
+/// Makes sure that the marker file starts with what it must.
+fn begins_right(marker: &Marker, path: PathBuf, source: &dyn Source) -> Result<(), NoMarker> {
     let header = marker.header();
-    if header.is_empty() {
-        return true;
-    }
-    let Ok(mut file) = source.open(path) else { return false };
     let mut begin = vec![0; header.len()];
     let mut filled = 0;
-    while filled < begin.len() {
-        match file.read(&mut begin[filled..]) {
-            Ok(Piece::Data(len)) => filled += len,
-            _ => return false,
-        }
+    if header.is_empty() {
+        return Ok(());
     }
-    begin == header
+    let read = source.open(&path).and_then(|mut file| {
+        while filled < begin.len() {
+            match file.read(&mut begin[filled..])? {
+                Piece::Data(len) => filled += len,
+                Piece::Hole(_) | Piece::End => break,
+            }
+        }
+        Ok(())
+    });
+    match read {
+        Err(source) => Err(NoMarker::Unreadable { path, source }),
+        Ok(()) if filled < begin.len() => Err(NoMarker::TooShort { path }),
+        Ok(()) if begin != header => Err(NoMarker::OtherHeader { path }),
+        Ok(()) => Ok(()),
+    }
 }

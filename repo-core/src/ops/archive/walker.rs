@@ -233,7 +233,8 @@ impl Run<'_> {
         // A source of somebody else's may not keep its promise.
         entries.sort_by(|a, b| a.name.as_bytes().cmp(b.name.as_bytes()));
         entries.dedup_by(|a, b| a.name == b.name);
-        let marker = self.options.select.marker(path, &entries, self.source).map(OsStr::to_owned);
+        let select = self.options.select.as_ref();
+        let marker = select.marker(self.context, path, &entries, self.source).map(OsStr::to_owned);
         let mut steps: Vec<Step> = Vec::with_capacity(entries.len());
         for entry in entries {
             let target = targets.remove_entry(&entry.name);

@@ -29,4 +29,7 @@ pub enum Mode {
     FilesByContents,
     BlobsPerFile,
     RawData,
+    /// Sizes of the repository's files and blobs, as restic prints them for its developers.
+    #[value(hide = true)]
+    Debug,
 }

@@ -1,5 +1,7 @@
 //! `stats`: sizes and counts.
 
+mod sizes; // --mode debug
+
 use anyhow::Result;
 use repo_core::format::json::Object;
 use repo_core::id::TreeId;
@@ -15,12 +17,13 @@ use crate::ui::screen::Level;
 
 pub fn run(session: &Session, args: &Args) -> Result<()> {
     let (repository, _lock) = session.open_locked(LockKind::Shared)?;
+    let Some(mode) = mode(args.mode) else { return sizes::run(session, &repository) };
     let filter = select::filter(session, &args.filter, Paths::AsTyped);
     let many = select::many(session, &repository, &args.ids, &filter)?;
     let reader = Reader::new(&repository, repository.load_index(&session.context)?);
     session.screen.say(Level::Normal, "scanning...");
     let roots: Vec<TreeId> = many.found.iter().map(|stored| stored.snapshot.tree).collect();
-    let counted = stats(&session.context, &reader, &roots, mode(args.mode))?;
+    let counted = stats(&session.context, &reader, &roots, mode)?;
     if session.settings.json {
         let mut line = Vec::new();
         json(&mut line, &counted);
@@ -31,13 +34,15 @@ pub fn run(session: &Session, args: &Args) -> Result<()> {
     many.verdict(session)
 }
 
-fn mode(typed: Mode) -> StatsMode {
-    match typed {
+/// What to count; nothing of it for restic's developers' mode.
+fn mode(typed: Mode) -> Option<StatsMode> {
+    Some(match typed {
         Mode::RestoreSize => StatsMode::RestoreSize,
         Mode::FilesByContents => StatsMode::FilesByContents,
         Mode::BlobsPerFile => StatsMode::BlobsPerFile,
         Mode::RawData => StatsMode::RawData,
-    }
+        Mode::Debug => return None,
+    })
 }
 
 fn text(stats: &Stats, mode: Mode) -> Vec<String> {
@@ -71,6 +76,7 @@ fn word(mode: Mode) -> &'static str {
         Mode::FilesByContents => "files-by-contents",
         Mode::BlobsPerFile => "blobs-per-file",
         Mode::RawData => "raw-data",
+        Mode::Debug => "debug",
     }
 }
 

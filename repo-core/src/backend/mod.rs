@@ -7,12 +7,15 @@ mod error; // why a call failed, and whether trying again can help
 pub mod layout; // names ⇄ paths
 mod memory; // the strictest backend, for tests and examples
 mod record; // a wrapper that counts
+mod cache; // a wrapper that keeps metadata in a local folder
 mod dry_run; // a wrapper that changes nothing
 mod fault; // a wrapper that fails as planned
 mod throttle; // how fast bytes may pass
 mod limit; // a wrapper that is no faster than it may be
 pub mod conformance; // proves that a backend keeps its promises
 
+pub(crate) use cache::LastKey;
+pub use cache::{CacheBackend, CacheError, CacheFolder};
 pub use dry_run::{Dropped, DryRunBackend};
 pub use error::{BackendError, ErrorKind, Operation};
 pub use fault::{Fault, FaultBackend, Injected, Rule};

@@ -1,7 +1,5 @@
 //! Key files: the master key under a password, any number of times.
 
-use std::sync::Arc;
-
 use zeroize::Zeroizing;
 
 use crate::backend::{Backend, BackendError};
@@ -98,26 +96,39 @@ pub struct StoredKey {
     pub file: KeyFile,
 }
 
-/// Finds the key file that the password opens: the hinted one first, then the cheaper ones.
+/// Finds the key file that the password opens: `last`, which opened the repository before, then the hinted one,
+/// then the cheaper ones.
 ///
-/// Key files that cannot be used are told as warnings; they never keep another one from being found.
+/// Key files that cannot be used are told as warnings; they never keep another one from being found. If the first
+/// one opens, nothing is listed.
 pub(super) fn find(
     context: &Context,
     backend: &dyn Backend,
     password: &Password,
     hint: Option<&str>,
+    last: Option<KeyId>,
 ) -> Result<(KeyId, Key), OpenError> {
+    let hint = hint.filter(|hint| !hint.is_empty());
+    let is_hinted = |id: &KeyId| hint.is_some_and(|hint| id.to_string().starts_with(hint));
+    let mut ruled_out = None;
+    if let Some(id) = last.filter(|id| hint.is_none() || is_hinted(id)) {
+        match load(backend, id).and_then(|key| open(&key, password)) {
+            Ok(key) => return Ok((id, key)),
+            Err(KeyError::WrongPassword { .. }) => ruled_out = Some(id),
+            Err(_) => {} // it may be gone; if it is there, the listing meets it again
+        }
+    }
     let listed = backend.list(FileKind::Key)?;
-    let is_hinted =
-        |id: &KeyId| hint.is_some_and(|hint| !hint.is_empty() && id.to_string().starts_with(hint));
-    let ids: Vec<KeyId> = listed.iter().map(|listed| KeyId(listed.id)).collect();
-    if let [id] = ids.iter().copied().filter(is_hinted).collect::<Vec<_>>()[..]
+    let ids = listed.iter().map(|listed| KeyId(listed.id));
+    let ids: Vec<KeyId> = ids.filter(|id| Some(*id) != ruled_out).collect();
+    let hinted = ids.iter().copied().filter(is_hinted).collect::<Vec<_>>();
+    if let [id] = hinted[..]
         && let Ok(key) = load(backend, id).and_then(|key| open(&key, password))
     {
         return Ok((id, key));
     }
     let mut keys: Vec<StoredKey> = Vec::new();
-    for id in ids.into_iter().filter(|id| !is_hinted(id)) {
+    for id in ids.into_iter().filter(|id| hinted[..] != [*id]) {
         match load(backend, id) {
             Ok(key) => keys.push(key),
             Err(error) => context.tell(&Event::Warning { error: &error }),
@@ -240,14 +251,5 @@ impl Repository {
         let new = Self { key_id: self.add_key(context, password, label, params)?, ..self.clone() };
         new.remove_key(self.key_id)?;
         Ok(new)
-    }
-
-    pub(super) fn assemble(
-        backend: Arc<dyn Backend>,
-        key_id: KeyId,
-        key: Key,
-        config: crate::format::Config,
-    ) -> Self {
-        Self { backend, key: Arc::new(key), key_id, config: Arc::new(config) }
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::backend::BackendError;
 use crate::context::{Cancelled, Context, Event, Stage};
 use crate::format::IndexFile;
-use crate::id::{FileKind, IndexId};
+use crate::id::{FileKind, IndexId, PackId};
 use crate::index::{Builder, Index};
 use crate::parallel;
 use crate::repository::{RecordError, Repository};
@@ -67,7 +67,21 @@ impl Repository {
             },
         )?;
         context.tell(&Event::End { stage: Stage::LoadIndex });
-        Ok(loaded.finish())
+        let loaded = loaded.finish();
+        self.tell_trees(&loaded);
+        Ok(loaded)
+    }
+
+    /// Tells the storage which packs hold trees.
+    fn tell_trees(&self, loaded: &LoadedIndex) {
+        let packs = loaded.index.packs().iter();
+        let trees: Vec<PackId> = packs.filter(|pack| pack.tree_blobs > 0).map(|pack| pack.id).collect();
+        self.backend.hint_trees(&trees);
+        if let Some(cache) = &self.cache
+            && loaded.unreadable.is_empty()
+        {
+            cache.keep_packs(&trees);
+        }
     }
 }
 

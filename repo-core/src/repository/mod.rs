@@ -16,14 +16,16 @@ pub use files::{Record, RecordError};
 pub use keys::{KeyError, KeyLabel, StoredKey};
 pub use load_index::{IndexError, LoadedIndex};
 pub use lock::{LockError, LockGuard, LockKind, LockOptions, LockOwner, StoredLock};
-pub use open::{InitChunker, InitError, InitOptions, OpenError, OpenOptions, Password, UnknownChunker};
+pub use open::{
+    InitChunker, InitError, InitOptions, OpenError, OpenOptions, Password, UnknownChunker, Unopened,
+};
 pub use reader::{ReadError, Reader};
 pub use writer::{BlobWriter, Receipt, Saved, WriteError, Writer, WriterOptions};
 
 use std::fmt;
 use std::sync::Arc;
 
-use crate::backend::Backend;
+use crate::backend::{Backend, CacheBackend};
 use crate::crypto::Key;
 use crate::format::Config;
 use crate::id::KeyId;
@@ -53,6 +55,7 @@ pub struct Repository {
     key: Arc<Key>,
     key_id: KeyId,
     config: Arc<Config>,
+    cache: Option<Arc<CacheBackend>>,
 }
 
 impl Repository {
@@ -74,6 +77,11 @@ impl Repository {
     /// Its config.
     pub fn config(&self) -> &Config {
         &self.config
+    }
+
+    /// Where its metadata is kept near, if it was opened with a cache; part of the backend.
+    pub fn cache(&self) -> Option<&CacheBackend> {
+        self.cache.as_deref()
     }
 
     /// The same repository over another backend, for wrappers around the one it was opened with.

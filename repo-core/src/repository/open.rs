@@ -1,16 +1,17 @@
 //! Opening a repository, and making a new one.
 
 use std::fmt;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use zeroize::Zeroizing;
 
-use crate::backend::{Backend, BackendError, ErrorKind};
+use crate::backend::{Backend, BackendError, CacheBackend, ErrorKind, LastKey};
 use crate::chunker::{Chunker, ChunkerError, ChunkerParams, Polynomial};
-use crate::context::{Cancelled, Context};
+use crate::context::{Cancelled, Context, Event};
 use crate::crypto::{Key, ScryptParams};
 use crate::format::{ChunkerField, Config, FormatError, limits};
-use crate::id::{FileId, FileKind, Id};
+use crate::id::{FileId, FileKind, Id, KeyId};
 use crate::repository::Repository;
 use crate::repository::keys::{self, KeyError, KeyLabel};
 
@@ -73,11 +74,19 @@ pub struct InitOptions {
     pub label: KeyLabel,
     /// Cost of the password's key derivation; `None` measures the machine and aims at half a second.
     pub kdf: Option<ScryptParams>,
+    /// As in [`OpenOptions::cache`].
+    pub cache: Option<PathBuf>,
 }
 
 impl Default for InitOptions {
     fn default() -> Self {
-        Self { version: 2, chunker: InitChunker::default(), label: KeyLabel::default(), kdf: None }
+        Self {
+            version: 2,
+            chunker: InitChunker::default(),
+            label: KeyLabel::default(),
+            kdf: None,
+            cache: None,
+        }
     }
 }
 
@@ -119,6 +128,9 @@ pub enum InitError {
 pub struct OpenOptions {
     /// Beginning of the name of the key file to try first.
     pub key_hint: Option<String>,
+    /// Folder below which metadata is kept from run to run, in restic's layout; `None` asks the storage for all of
+    /// it each time. A cache that cannot be used is told as a warning.
+    pub cache: Option<PathBuf>,
 }
 
 /// Why a repository could not be opened.
@@ -151,6 +163,42 @@ pub enum OpenError {
     Cancelled(#[from] Cancelled),
 }
 
+/// A repository that was found; it takes a password to open it.
+pub struct Unopened {
+    backend: Arc<dyn Backend>,
+    /// As stored.
+    config: Vec<u8>,
+    options: OpenOptions,
+}
+
+impl Unopened {
+    /// Opens it. May be called again after a wrong password.
+    pub fn open(&self, context: &Context, password: &Password) -> Result<Repository, OpenError> {
+        let Self { backend, config: sealed, options } = self;
+        let last = options.cache.as_deref().map(|base| LastKey::of(base, sealed));
+        let first = last.as_ref().and_then(LastKey::recall);
+        let (key_id, key) =
+            keys::find(context, backend.as_ref(), password, options.key_hint.as_deref(), first)?;
+        let mut json = Vec::new();
+        key.open(sealed, &mut json).map_err(|_| OpenError::ConfigSealed)?;
+        let config = Config::parse(&json)?;
+        // A reducible polynomial would never end a chunk, or always: no program should write with it.
+        Chunker::new(ChunkerParams::Rabin(Polynomial(config.chunker_polynomial)))?;
+        let repository = Repository::assemble(backend.clone(), key_id, key, config);
+        let repository = repository.with_cache(context, options.cache.as_deref());
+        if let Some(last) = last.filter(|_| repository.cache.is_some()) {
+            last.remember(key_id, context.random.number());
+        }
+        Ok(repository)
+    }
+}
+
+impl fmt::Debug for Unopened {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Unopened").field("backend", &self.backend).finish_non_exhaustive()
+    }
+}
+
 impl Repository {
     /// Makes a new repository: folders, first key, and last the config, which makes it one.
     pub fn init(
@@ -172,7 +220,8 @@ impl Repository {
         if stored != sealed {
             return Err(InitError::Raced);
         }
-        Ok(Self::assemble(backend, key_id, key, config))
+        let repository = Self::assemble(backend, key_id, key, config);
+        Ok(repository.with_cache(context, options.cache.as_deref()))
     }
 
     /// Opens a repository with a password.
@@ -182,21 +231,38 @@ impl Repository {
         password: &Password,
         options: &OpenOptions,
     ) -> Result<Self, OpenError> {
-        let mut sealed = Vec::new();
-        match backend.read_all(FileId::CONFIG, limits::CONFIG_BYTES_MAX, &mut sealed) {
-            Ok(()) => {}
+        Self::find(backend, options)?.open(context, password)
+    }
+
+    /// Finds a repository, for those who ask for a password only if there is one.
+    pub fn find(backend: Arc<dyn Backend>, options: &OpenOptions) -> Result<Unopened, OpenError> {
+        let mut config = Vec::new();
+        match backend.read_all(FileId::CONFIG, limits::CONFIG_BYTES_MAX, &mut config) {
+            Ok(()) => Ok(Unopened { backend, config, options: options.clone() }),
             Err(error) if error.kind() == ErrorKind::NotFound => {
-                return Err(OpenError::NoRepository { location: backend.properties().location });
+                Err(OpenError::NoRepository { location: backend.properties().location })
             }
-            Err(error) => return Err(error.into()),
+            Err(error) => Err(error.into()),
         }
-        let (key_id, key) = keys::find(context, backend.as_ref(), password, options.key_hint.as_deref())?;
-        let mut json = Vec::new();
-        key.open(&sealed, &mut json).map_err(|_| OpenError::ConfigSealed)?;
-        let config = Config::parse(&json)?;
-        // A reducible polynomial would never end a chunk, or always: no program should write with it.
-        Chunker::new(ChunkerParams::Rabin(Polynomial(config.chunker_polynomial)))?;
-        Ok(Self::assemble(backend, key_id, key, config))
+    }
+
+    fn assemble(backend: Arc<dyn Backend>, key_id: KeyId, key: Key, config: Config) -> Self {
+        Self { backend, key: Arc::new(key), key_id, config: Arc::new(config), cache: None }
+    }
+
+    /// The same repository with metadata kept below `base`, if that can be.
+    fn with_cache(self, context: &Context, base: Option<&Path>) -> Self {
+        let Some(base) = base else { return self };
+        match CacheBackend::open(context, self.backend.clone(), base, &self.config.id) {
+            Ok(cache) => {
+                let cache = Arc::new(cache);
+                Self { backend: cache.clone(), cache: Some(cache), ..self }
+            }
+            Err(error) => {
+                context.tell(&Event::Warning { error: &error });
+                self
+            }
+        }
     }
 
     /// How this repository's files are cut.

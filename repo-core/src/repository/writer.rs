@@ -276,6 +276,9 @@ impl Shared {
     fn store(&self, pack: FinishedPack) -> Result<(), WriteError> {
         self.context.cancel.check()?;
         let FinishedPack { bytes, content } = pack;
+        if content.blobs.iter().any(|blob| blob.kind == BlobKind::Tree) {
+            self.repository.backend.hint_trees(&[content.id]);
+        }
         self.repository.backend.write(content.id.into(), &bytes).map_err(WriteError::Pack)?;
         self.packs.fetch_add(1, Ordering::Relaxed);
         self.pack_bytes.fetch_add(bytes.len() as u64, Ordering::Relaxed);

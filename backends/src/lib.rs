@@ -62,10 +62,13 @@ pub mod location; // what the user typed → where a repository lies
 mod network; // certificates, limits, variables
 pub mod options; // -o name=value
 mod runtime; // the one tokio runtime, the one block_on
+#[cfg_attr(not(test), expect(dead_code, reason = "what sends through it comes next"))]
+mod http; // the one HTTP client
 mod operator; // trait Backend for an opendal operator
 mod local; // trait Backend for a folder
 mod open; // location + options → backend
 
+pub use http::{Cause, HttpError, SetupError, Status};
 pub use local::LocalBackend;
 pub use location::{Location, LocationError};
 pub use network::{Network, Variables};

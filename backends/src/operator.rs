@@ -15,6 +15,7 @@ use opendal::{BytesRange, Entry, Operator};
 use repo_core::backend::{Backend, BackendError, ErrorKind, Listed, Operation, Properties, layout};
 use repo_core::id::{FileId, FileKind};
 
+use crate::http::HttpError;
 use crate::runtime::Runtime;
 
 /// A repository on a service of the `opendal` library.
@@ -211,10 +212,13 @@ fn kind_of(error: &opendal::Error) -> ErrorKind {
     }
 }
 
-/// What the first system error among the causes means.
+/// What the first error of our HTTP client or of the system among the causes means.
 fn kind_of_root(error: &opendal::Error) -> Option<ErrorKind> {
     let mut next = error.source();
     while let Some(cause) = next {
+        if let Some(error) = cause.downcast_ref::<HttpError>() {
+            return Some(error.kind());
+        }
         if let Some(error) = cause.downcast_ref::<io::Error>() {
             match error.kind() {
                 io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => return Some(ErrorKind::Full),

@@ -19,7 +19,7 @@ use repo_core::compress::{Compression, Compressor};
 use repo_core::context::{Random as _, SystemRandom};
 use repo_core::crypto::Key;
 use repo_core::format::{IndexFile, IndexedBlob, IndexedPack, Mode, Node, NodeKind, Tree, TreeWriter};
-use repo_core::hash::sha256;
+use repo_core::hash::{sha256, sha256_each};
 use repo_core::id::{BlobId, BlobKind, DataId};
 use repo_core::time::{Timestamp, Zone};
 
@@ -70,6 +70,8 @@ fn chunk(c: &mut Criterion) {
 fn hash(c: &mut Criterion) {
     let data = noise(LARGE);
     group(c, "hash", LARGE).bench_function("large", |b| b.iter(|| sha256(black_box(&data))));
+    let chunks: Vec<&[u8]> = data.chunks(LARGE / 8).collect();
+    group(c, "hash", LARGE).bench_function("each of eight", |b| b.iter(|| sha256_each(black_box(&chunks))));
     group(c, "hash", SMALL).bench_function("small", |b| b.iter(|| sha256(black_box(&data[..SMALL]))));
 }
 

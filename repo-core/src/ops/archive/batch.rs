@@ -103,6 +103,16 @@ pub(super) enum ChunkBytes {
     Zeros(usize),
 }
 
+impl ChunkBytes {
+    /// The bytes in the arena; none for zeros, which are not there.
+    pub(super) fn of<'a>(&self, arena: &'a Arena) -> &'a [u8] {
+        match self {
+            Self::Arena(range) => arena.bytes.get(range.clone()).unwrap_or_default(),
+            Self::Zeros(_) => &[],
+        }
+    }
+}
+
 /// A file between its opening and its entry.
 #[derive(Debug)]
 pub(super) struct FileAtWork {

@@ -10,7 +10,7 @@ use crate::context::{Added, Event, Stage};
 use crate::fs::metadata::{EntryMeta, to_node};
 use crate::fs::source::{OpenFile, Piece};
 use crate::fs::{FaultKind, SourceError};
-use crate::hash::sha256;
+use crate::hash::{sha256, sha256_each};
 use crate::id::{BlobId, DataId};
 use crate::ops::archive::batch::{Arena, ArenaSize, Batch, Chunk, ChunkBytes, FileAtWork, SMALL_ARENA_BYTES};
 use crate::ops::archive::report::{ArchiveError, Problem};
@@ -54,8 +54,14 @@ impl Run<'_> {
         let mut zeros = Zeros::default();
         while let Some(Batch { arena, chunks }) = self.batches.pop() {
             self.context.cancel.check()?;
-            for chunk in chunks {
-                self.store(&mut blobs, &arena, &mut zeros, chunk)?;
+            let plain: Vec<&[u8]> = chunks.iter().map(|chunk| chunk.bytes.of(&arena)).collect();
+            let names = sha256_each(&plain);
+            for ((chunk, plain), name) in chunks.iter().zip(plain).zip(names) {
+                let (id, plain) = match chunk.bytes {
+                    ChunkBytes::Arena(_) => (DataId(name), plain),
+                    ChunkBytes::Zeros(len) => zeros.get(len),
+                };
+                self.store(&mut blobs, chunk, id, plain)?;
             }
             // Closed means that the run has failed already.
             let _ = self.arenas.give_back(arena);
@@ -67,18 +73,10 @@ impl Run<'_> {
     fn store(
         &self,
         blobs: &mut BlobWriter,
-        arena: &Arena,
-        zeros: &mut Zeros,
-        chunk: Chunk,
+        chunk: &Chunk,
+        id: DataId,
+        plain: &[u8],
     ) -> Result<(), ArchiveError> {
-        let Chunk { file, at, bytes } = chunk;
-        let (id, plain) = match bytes {
-            ChunkBytes::Arena(range) => {
-                let plain = arena.bytes.get(range).unwrap_or_default();
-                (DataId(sha256(plain)), plain)
-            }
-            ChunkBytes::Zeros(len) => zeros.get(len),
-        };
         let saved = blobs.save(&BlobId::from(id), plain)?;
         let bytes = plain.len() as u64;
         let added = match saved {
@@ -88,8 +86,8 @@ impl Run<'_> {
             }
         };
         self.context.tell(&Event::Progress { stage: Stage::Archive, items: 0, bytes });
-        if let Some(finished) = file.name_chunk(at, id, added) {
-            self.finish_file(&file, finished);
+        if let Some(finished) = chunk.file.name_chunk(chunk.at, id, added) {
+            self.finish_file(&chunk.file, finished);
         }
         Ok(())
     }

@@ -65,7 +65,9 @@ mod runtime; // the one tokio runtime, the one block_on
 #[cfg_attr(not(test), expect(dead_code, reason = "what sends through it comes next"))]
 mod http; // the one HTTP client
 mod operator; // trait Backend for an opendal operator
+mod modes; // the rights of what is made
 mod local; // trait Backend for a folder
+mod sftp; // trait Backend for a folder behind ssh
 mod open; // location + options → backend
 
 pub use http::{Cause, HttpError, SetupError, Status};
@@ -73,4 +75,4 @@ pub use local::LocalBackend;
 pub use location::{Location, LocationError};
 pub use network::{Network, Variables};
 pub use open::{OpenError, open};
-pub use options::{LocalOptions, Options, OptionsError, RemoteOptions};
+pub use options::{LocalOptions, Options, OptionsError, RemoteOptions, SftpOptions};

@@ -16,6 +16,7 @@ use crate::location::Location;
 use crate::operator::OperatorBackend;
 use crate::options::{Options, OptionsError};
 use crate::runtime::Runtime;
+use crate::sftp::SftpBackend;
 
 /// Why a location cannot be opened.
 #[derive(Debug, thiserror::Error)]
@@ -93,8 +94,8 @@ pub fn open(
             let backend = through_operator(service_operator(service, settings)?, location, options)?;
             Ok(limited(context, backend, options))
         }
-        Location::Sftp(_)
-        | Location::Rest(_)
+        Location::Sftp(sftp) => Ok(Arc::new(SftpBackend::new(context, sftp, options)?)),
+        Location::Rest(_)
         | Location::S3(_)
         | Location::B2(_)
         | Location::Azure(_)

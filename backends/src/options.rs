@@ -74,6 +74,17 @@ impl Default for LocalOptions {
     }
 }
 
+/// Settings of a repository behind ssh.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct SftpOptions {
+    /// How many requests at once are useful, and at most how many times ssh is started for them.
+    pub common: RemoteOptions,
+    /// The whole command to start instead of ssh; may hold a password.
+    pub command: Option<String>,
+    /// More arguments for ssh.
+    pub args: Option<String>,
+}
+
 /// Settings that every remote kind of storage has.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RemoteOptions {
@@ -123,6 +134,16 @@ impl Options {
     /// The settings of a kind of storage that has no others than the common ones.
     pub fn remote(&self, kind: &'static str) -> Result<RemoteOptions, OptionsError> {
         Ok(RemoteOptions { connections: self.connections(kind, RemoteOptions::default().connections)? })
+    }
+
+    /// The settings of a repository behind ssh.
+    pub fn sftp(&self) -> Result<SftpOptions, OptionsError> {
+        let text = |name| self.given.get(name).filter(|text| !text.is_empty()).cloned();
+        Ok(SftpOptions {
+            common: self.remote("sftp")?,
+            command: text("sftp.command"),
+            args: text("sftp.args"),
+        })
     }
 
     fn connections(&self, kind: &'static str, default: usize) -> Result<usize, OptionsError> {

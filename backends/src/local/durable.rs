@@ -14,27 +14,10 @@ use std::path::{Path, PathBuf};
 use rustix::fs::OFlags;
 
 use super::cause::is_unsupported;
+use crate::modes::Modes;
 
 /// Below this length asking for the space first costs more than it gives.
 const PREALLOCATE_FROM: usize = 1 << 20;
-
-/// The rights of what is made.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Modes {
-    folder: u32,
-    file: u32,
-}
-
-impl Modes {
-    /// For the owner alone.
-    pub(super) const PRIVATE: Self = Self { folder: 0o700, file: 0o400 };
-    const GROUP: Self = Self { folder: 0o770, file: 0o440 };
-
-    /// The group may do what the owner may if it may read the config.
-    pub(super) fn beside_config_of_mode(mode: u32) -> Self {
-        if mode & 0o040 == 0 { Self::PRIVATE } else { Self::GROUP }
-    }
-}
 
 /// Stores a file, replacing what has its name. Afterwards it is durable.
 ///

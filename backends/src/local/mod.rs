@@ -21,9 +21,9 @@ use repo_core::backend::{Backend, BackendError, ErrorKind, Listed, Operation, Pr
 use repo_core::id::{FileId, FileKind};
 use rustix::fs::OFlags;
 
+use crate::modes::Modes;
 use crate::options::LocalOptions;
 use cause::{At, kind_of};
-use durable::Modes;
 
 /// From this length on the kernel is told that a read goes from front to back.
 const SEQUENTIAL_FROM: u64 = 1 << 20;

@@ -22,6 +22,7 @@ use zeroize::Zeroizing;
 use crate::args::Global;
 use crate::args::init::FromRepository;
 use crate::args::values;
+use crate::cache;
 use crate::exit::wrong;
 use crate::password;
 use crate::ui::screen::Level;
@@ -75,6 +76,8 @@ pub struct Settings {
     pub lock: Lock,
     /// Extended options of storages.
     pub storage: backends::Options,
+    /// What is kept on this machine.
+    pub cache: cache::Settings,
     /// How hard to compress.
     pub compression: Compression,
     /// Target size of new packs in MiB, not checked yet.
@@ -153,6 +156,7 @@ impl Settings {
             repository: Access::main(typed, environment),
             lock: Lock { none: typed.no_lock, retry: typed.retry_lock.unwrap_or_default() },
             storage: storage(typed, environment)?,
+            cache: cache::Settings::new(typed, environment),
             compression: compression.unwrap_or_default(),
             pack_mib,
             extra_verify: !typed.no_extra_verify,

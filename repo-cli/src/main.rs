@@ -14,6 +14,7 @@ mod ui; // what is shown
 mod config; // environment → arguments
 mod signals; // signals of the system
 mod session; // what a command runs in
+mod cache; // the local cache: where, for whom
 mod open; // location + password → an open, locked repository
 mod patterns; // pattern flags and files → what is wanted
 mod select; // filters and ids → the snapshots meant

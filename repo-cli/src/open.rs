@@ -3,12 +3,12 @@
 //! In: settings. Out: what the core works on. A person gets three tries to type the password; whether there
 //! is a repository at all is found out before anybody is asked.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
 use backends::Location;
 use repo_core::backend::Backend;
-use repo_core::id::FileId;
 use repo_core::repository::{LockGuard, LockKind, LockOptions, OpenError, OpenOptions, Password, Repository};
 
 use crate::config::Access;
@@ -37,18 +37,23 @@ impl Session {
     /// Opens a repository, asking for its password if need be.
     pub fn open_with(&self, access: &Access, keyboard: &Keyboard) -> Result<Repository> {
         self.settings.pack_size()?;
-        let backend = self.backend(access)?;
-        if let Err(error) = backend.size(FileId::CONFIG)
-            && error.is_not_found()
-        {
-            return Err(OpenError::NoRepository { location: backend.properties().location }.into());
-        }
-        let mut options = OpenOptions::default();
-        options.key_hint.clone_from(&access.key_hint);
+        let cache = self.cache_base(&Self::location(access)?);
+        self.open_keeping(access, keyboard, cache)
+    }
+
+    /// Opens a repository whose metadata is kept below `cache`.
+    pub fn open_keeping(
+        &self,
+        access: &Access,
+        keyboard: &Keyboard,
+        cache: Option<PathBuf>,
+    ) -> Result<Repository> {
+        let options = OpenOptions { key_hint: access.key_hint.clone(), cache };
+        let found = Repository::find(self.backend(access)?, &options)?;
         for tries_left in (0..TRIES).rev() {
             let (password, origin) = access.password.existing("enter password for repository: ", keyboard)?;
             let password = Password::new(password.as_bytes());
-            match Repository::open(&self.context, backend.clone(), &password, &options) {
+            match found.open(&self.context, &password) {
                 Err(OpenError::WrongPassword) if origin == Origin::Typed && tries_left > 0 => {
                     self.screen.warn("wrong password, try again");
                 }
@@ -89,6 +94,9 @@ impl Session {
     }
 
     fn tell_opened(&self, repository: &Repository) {
+        if let Some(cache) = repository.cache() {
+            self.greet_cache(cache);
+        }
         if self.screen.redraws {
             let config = repository.config();
             let mut line = format!("repository {} opened (version {}", config.id.short(), config.version);

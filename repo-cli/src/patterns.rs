@@ -79,6 +79,19 @@ pub fn xattrs(session: &Session, args: &Restore) -> Result<Selection> {
     }
 }
 
+/// A folder and all below it, whatever its name is made of.
+pub fn folder(path: &Path) -> Option<Patterns> {
+    let path = std::path::absolute(path).ok()?;
+    let mut pattern = Vec::new();
+    for byte in path.as_os_str().as_encoded_bytes() {
+        if b"*?[\\".contains(byte) {
+            pattern.push(b'\\');
+        }
+        pattern.push(*byte);
+    }
+    Patterns::new(&[pattern], Case::Sensitive).ok()
+}
+
 /// One list of patterns; `None` if there are none.
 fn list(
     session: &Session,

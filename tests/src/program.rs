@@ -63,8 +63,17 @@ impl Program {
 
     /// A command on that repository with the password of the fixtures and without a cache.
     pub fn on(&self, repository: &Path) -> Call {
+        self.with_password(repository).arg("--no-cache")
+    }
+
+    /// A command on that repository with the password of the fixtures and a cache in that folder.
+    pub fn on_cached(&self, repository: &Path, cache: &Path) -> Call {
+        self.with_password(repository).env("RESTIC_CACHE_DIR", cache)
+    }
+
+    fn with_password(&self, repository: &Path) -> Call {
         let mut command = self.command();
-        command.env("RESTIC_REPOSITORY", repository).env("RESTIC_PASSWORD", PASSWORD).arg("--no-cache");
+        command.env("RESTIC_REPOSITORY", repository).env("RESTIC_PASSWORD", PASSWORD);
         Call { command }
     }
 }

@@ -1,10 +1,16 @@
 //! What operations cost in requests, counted between the engine and a memory backend.
 
+use std::path::Path;
 use std::sync::Arc;
 
-use repo_core::backend::{Counters, Operation, RecordBackend};
+use repo_core::backend::{Backend, Counters, MemoryBackend, Operation, RecordBackend};
 use repo_core::id::FileKind;
-use tests::repo::{backup, in_memory, open};
+use repo_core::repository::{KeyLabel, OpenOptions, Password, Repository};
+use repo_core::snapshots;
+use repo_core::walk::Walk;
+use tempfile::TempDir;
+use tests::fixtures::PASSWORD;
+use tests::repo::{backup, context, in_memory, open};
 use tests::tree::{Tree, dir, file, noise};
 
 fn source() -> Tree {
@@ -17,7 +23,7 @@ fn source() -> Tree {
 }
 
 /// The costs of two backups in a row, the second one after `change`.
-fn second_backup(change: impl FnOnce(&std::path::Path)) -> Counters {
+fn second_backup(change: impl FnOnce(&Path)) -> Counters {
     let folder = tempfile::tempdir().unwrap();
     source().build(folder.path());
     let counted = Arc::new(RecordBackend::new(Arc::new(in_memory(2))));
@@ -76,4 +82,154 @@ fn first_backup_of_many_small_files_uploads_few_packs() {
     let cost = &counted.counters() - &before;
     assert!(requests(&cost, Operation::Write, FileKind::Pack) <= 4, "{cost}");
     assert_eq!(requests(&cost, Operation::Write, FileKind::Index), 1, "{cost}");
+}
+
+// ── with a cache ───────────────────────────────────────────────────────────────────────────────────────────
+
+/// A repository that several backups have given several snapshots, index files and packs of trees; and a folder
+/// for caches.
+struct Remote {
+    source: TempDir,
+    base: TempDir,
+    memory: Arc<MemoryBackend>,
+}
+
+/// So many backups were made.
+const BACKUPS: u64 = 5;
+
+impl Remote {
+    fn new(files_per_folder: u64) -> Self {
+        let folder = |number: u64| {
+            dir((0..files_per_folder)
+                .map(|at| (format!("file-{at}"), file(noise(100, number * 1000 + at))))
+                .collect::<Vec<_>>())
+        };
+        let remote = Self {
+            source: tempfile::tempdir().unwrap(),
+            base: tempfile::tempdir().unwrap(),
+            memory: Arc::new(in_memory(2)),
+        };
+        let tree =
+            dir((0..BACKUPS).map(|number| (format!("folder-{number}"), folder(number))).collect::<Vec<_>>());
+        tree.build(remote.source.path());
+        for number in 0..BACKUPS {
+            let new = remote.source.path().join(format!("folder-{number}/new"));
+            std::fs::write(new, noise(100, number)).unwrap();
+            backup(&open(remote.memory.clone()), remote.source.path()).unwrap();
+        }
+        let count = |kind| remote.memory.list(kind).unwrap().len() as u64;
+        assert_eq!([FileKind::Snapshot, FileKind::Index].map(count), [BACKUPS; 2]);
+        remote
+    }
+
+    /// The cost of a run from the first request to the last, as the program makes it.
+    fn cost<T>(&self, run: impl FnOnce(&Repository) -> T) -> Counters {
+        let counted = Arc::new(RecordBackend::with_log(self.memory.clone()));
+        let options = OpenOptions { cache: Some(self.base.path().to_owned()), ..OpenOptions::default() };
+        let found = Repository::find(counted.clone(), &options).unwrap();
+        run(&found.open(&context(), &Password::new(PASSWORD)).unwrap());
+        counted.counters()
+    }
+
+    fn backup(&self) -> Counters {
+        self.cost(|repository| backup(repository, self.source.path()).unwrap())
+    }
+
+    fn packs_of_trees(&self) -> u64 {
+        let index = open(self.memory.clone()).load_index(&context()).unwrap();
+        index.packs().iter().filter(|pack| pack.tree_blobs > 0).count() as u64
+    }
+}
+
+/// Config, key; locks, lock, locks; snapshots, index; the new snapshot; the lock goes.
+#[test]
+fn unchanged_backup_with_a_warm_cache_makes_nine_requests_for_any_number_of_files() {
+    for files_per_folder in [2, 200] {
+        let remote = Remote::new(files_per_folder);
+        remote.backup();
+        for _ in 0..2 {
+            let cost = remote.backup();
+            assert_eq!(cost.requests(), 9, "{cost}");
+            assert_eq!(requests(&cost, Operation::Read, FileKind::Pack), 0, "{cost}");
+        }
+    }
+}
+
+#[test]
+fn first_backup_with_a_cache_fetches_each_record_and_each_pack_of_trees_once() {
+    let remote = Remote::new(50);
+    let cost = remote.backup();
+    let reads = |kind| requests(&cost, Operation::Read, kind);
+    assert_eq!([reads(FileKind::Snapshot), reads(FileKind::Index)], [BACKUPS; 2], "{cost}");
+    assert!((1..=remote.packs_of_trees()).contains(&reads(FileKind::Pack)), "{cost}");
+    assert_eq!(requests(&cost, Operation::List, FileKind::Key), 1, "nobody knows yet which key fits\n{cost}");
+}
+
+/// What a backup writes is in the cache at once: the next one fetches nothing.
+#[test]
+fn backup_after_a_changed_one_fetches_nothing() {
+    let remote = Remote::new(20);
+    remote.backup();
+    std::fs::write(remote.source.path().join("folder-1/file-1"), "changed").unwrap();
+    let changed = remote.backup();
+    assert_eq!(requests(&changed, Operation::Write, FileKind::Pack), 2, "{changed}");
+    assert_eq!(changed.requests(), 12, "two packs and an index file more\n{changed}");
+    let unchanged = remote.backup();
+    assert_eq!(unchanged.requests(), 9, "{unchanged}");
+}
+
+#[test]
+fn listing_snapshots_makes_three_requests_and_one_for_each_new_snapshot() {
+    let remote = Remote::new(2);
+    let list = || remote.cost(|repository| snapshots::list(&context(), repository).unwrap());
+    let first = list();
+    assert_eq!(first.requests(), 4 + BACKUPS, "the keys are listed once\n{first}");
+    let again = list();
+    assert_eq!(again.requests(), 3, "{again}");
+    // From another machine.
+    backup(&open(remote.memory.clone()), remote.source.path()).unwrap();
+    let one_more = list();
+    assert_eq!(one_more.requests(), 3 + 1, "{one_more}");
+}
+
+/// The key that opened the repository is gone, or the password is another one: the others are found as ever.
+#[test]
+fn another_password_is_found_although_another_key_is_remembered() {
+    let remote = Remote::new(1);
+    let options = OpenOptions { cache: Some(remote.base.path().to_owned()), ..OpenOptions::default() };
+    let with = |password: &str| {
+        let counted = Arc::new(RecordBackend::new(remote.memory.clone()));
+        let password = Password::new(password);
+        let repository = Repository::open(&context(), counted.clone(), &password, &options);
+        (repository, requests(&counted.counters(), Operation::List, FileKind::Key))
+    };
+    let (first, lists) = with(PASSWORD);
+    assert_eq!(lists, 1);
+    let params = Some(repo_core::crypto::ScryptParams { n: 2, r: 8, p: 1 });
+    let first = first.unwrap();
+    let second = first.add_key(&context(), &"other".into(), &KeyLabel::default(), params).unwrap();
+    for (password, expected) in [(PASSWORD, 0), ("other", 1), ("other", 0), (PASSWORD, 1), ("other", 1)] {
+        let (repository, lists) = with(password);
+        assert_eq!(repository.unwrap().key_id() == second, password == "other");
+        assert_eq!(lists, expected, "{password}");
+    }
+    first.remove_key(second).unwrap();
+    assert!(with("other").0.is_err());
+    assert_eq!(with(PASSWORD).1, 1);
+}
+
+#[test]
+fn looking_through_a_snapshot_fetches_each_pack_of_trees_once() {
+    let remote = Remote::new(5);
+    let look = || {
+        remote.cost(|repository| {
+            let latest = snapshots::list(&context(), repository).unwrap().pop().unwrap();
+            let reader = repository.reader(&context()).unwrap();
+            assert!(Walk::new(&reader, latest.snapshot.tree, "/").all(|entry| entry.is_ok()));
+        })
+    };
+    let cold = look();
+    assert!(requests(&cold, Operation::Read, FileKind::Pack) <= remote.packs_of_trees(), "{cold}");
+    let warm = look();
+    assert_eq!(warm.requests(), 4, "{warm}");
 }

@@ -15,6 +15,7 @@ pub mod filter;
 pub mod global;
 
 pub mod backup;
+pub mod cache;
 pub mod cat;
 pub mod check;
 pub mod diff;
@@ -79,6 +80,7 @@ pub enum Command {
     Unlock(unlock::Unlock),
     Cat(cat::Cat),
     List(list::List),
+    Cache(cache::Cache),
     Generate(generate::Generate),
     Version(version::Version),
     Help(help::Help),

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
 use repo_core::backend::DryRunBackend;
+use repo_core::filter::Excludes;
 use repo_core::fs::metadata::Atime;
 use repo_core::fs::source::{LocalSource, Source};
 use repo_core::ops::archive::{
@@ -88,6 +89,15 @@ fn dry(repository: &Repository) -> Repository {
     repository.with_backend(Arc::new(DryRunBackend::new(repository.backend().clone())))
 }
 
+/// What is left out: what was typed, and the cache itself.
+fn excludes(session: &Session, args: &Backup) -> Result<Excludes> {
+    let mut excludes = patterns::excludes(session, args)?;
+    if let Some(cache) = session.cache_base(&Session::location(&session.settings.repository)?) {
+        excludes.patterns.extend(patterns::folder(&cache));
+    }
+    Ok(excludes)
+}
+
 fn options(session: &Session, args: &Backup) -> Result<ArchiveOptions> {
     let settings = &session.settings;
     let writer = WriterOptions {
@@ -118,7 +128,7 @@ fn options(session: &Session, args: &Backup) -> Result<ArchiveOptions> {
             .iter()
             .map(|pattern| pattern.to_string_lossy().into_owned())
             .collect(),
-        select: Arc::new(patterns::excludes(session, args)?),
+        select: Arc::new(excludes(session, args)?),
         one_file_system: args.one_file_system,
         parent: match &args.parent {
             _ if args.force || args.stdin => ParentChoice::None,

@@ -5,6 +5,7 @@ use repo_core::format::json::Object;
 use repo_core::ops::check::{CheckOptions, CheckReport, Finding, ReadData, Remedy, check};
 
 use crate::args::check::Check;
+use crate::cache::Temporary;
 use crate::exit::wrong;
 use crate::select::{self, Paths};
 use crate::session::Session;
@@ -32,7 +33,17 @@ pub fn run(session: &Session, args: &Check) -> Result<()> {
         ..CheckOptions::default()
     };
 
-    let repository = session.open()?;
+    let access = &session.settings.repository;
+    session.settings.pack_size()?;
+    let location = Session::location(access)?;
+    // What was right when it was kept says nothing of what the storage holds now.
+    let temporary = if args.with_cache { None } else { Temporary::make(session, &location) };
+    let cache = match &temporary {
+        Some(temporary) => Some(temporary.base().to_owned()),
+        None if args.with_cache => session.cache_base(&location),
+        None => None,
+    };
+    let repository = session.open_keeping(access, &session.keyboard(false), cache)?;
     session.screen.say(Level::Normal, "create exclusive lock for repository");
     let drawing = session.progress.show(CheckView { read_data });
     let report = check(&session.context, &repository, &options)?;

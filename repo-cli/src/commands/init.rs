@@ -34,7 +34,8 @@ pub fn make(session: &Session, args: &Init) -> Result<Repository> {
 
     let here = LockOwner::this_process();
     let label = KeyLabel { username: here.username, hostname: here.hostname };
-    let options = InitOptions { version, chunker, label, ..InitOptions::default() };
+    let cache = session.cache_base(&location);
+    let options = InitOptions { version, chunker, label, cache, ..InitOptions::default() };
     let password = Password::new(password.as_bytes());
     Repository::init(&session.context, backend, &password, &options)
         .map_err(|error| explained(error, &location.to_string()))

@@ -1,6 +1,7 @@
 //! One file per command: what was typed → options of the core → one call → what is shown.
 
 mod backup;
+mod cache;
 mod cat;
 mod check;
 mod diff;
@@ -41,6 +42,7 @@ fn run_command(session: &Session, command: Command, typed: &Global) -> Result<()
     let _drawing = session.progress.show(PlainView);
     match command {
         Command::Backup(args) => backup::run(session, &args),
+        Command::Cache(args) => cache::run(session, &args),
         Command::Cat(args) => cat::run(session, &args),
         Command::Check(args) => check::run(session, &args),
         Command::Generate(args) => generate::run(session, &args),

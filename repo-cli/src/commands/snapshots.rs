@@ -4,7 +4,6 @@ use std::collections::HashMap;
 
 use anyhow::Result;
 use repo_core::format::json::{Array, Object};
-use repo_core::repository::LockKind;
 use repo_core::snapshots::{GroupBy, GroupKey, Stored, group};
 
 use crate::args::snapshots::Snapshots;
@@ -14,7 +13,9 @@ use crate::ui::records;
 use crate::ui::snapshot_table::{SnapshotTable, group_heading};
 
 pub fn run(session: &Session, args: &Snapshots) -> Result<()> {
-    let (repository, _lock) = session.open_locked(LockKind::Shared)?;
+    // Without a lock, unlike restic: a snapshot that goes while they are read is left out, and nothing else can
+    // happen to a reader of snapshots (docs/decisions).
+    let repository = session.open()?;
     let filter = select::filter(session, &args.filter, Paths::AsTyped);
     let mut many = select::many(session, &repository, &args.ids, &filter)?;
     let mut found = std::mem::take(&mut many.found);

@@ -142,6 +142,11 @@ impl Counters {
             bytes: sum.bytes + count.bytes,
         })
     }
+
+    /// Calls of any operation.
+    pub fn requests(&self) -> u64 {
+        self.counts.values().map(|count| count.requests).sum()
+    }
 }
 
 impl Sub for &Counters {

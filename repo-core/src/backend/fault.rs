@@ -5,6 +5,7 @@
 //! faults in every run. For the test of all crash points: count the calls of a clean run with
 //! [`FaultBackend::calls`], then freeze at each of them, drop everything, and go on with the backend inside.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -20,6 +21,11 @@ pub enum Fault {
     FailBefore(ErrorKind),
     /// The call is done, and yet reported as failed: the answer got lost.
     FailAfter(ErrorKind),
+    /// The call fails with [`ErrorKind::Throttled`]; the storage asks to wait for so many seconds.
+    Throttle(u32),
+    /// The storage has not noticed yet what was last written of that kind: a listing leaves it out, and looking
+    /// it up or reading it is [`ErrorKind::NotFound`].
+    Lag,
     /// The machine stops: this call and all later ones fail, and none of them is done.
     FreezeBefore,
     /// The machine stops as soon as this call is done: it and all later ones fail.
@@ -134,6 +140,20 @@ struct State {
     calls: u64,
     frozen_at: Option<u64>,
     log: Vec<String>,
+    /// What was written last, by kind.
+    newest: BTreeMap<FileKind, FileId>,
+}
+
+impl State {
+    fn new(rules: impl IntoIterator<Item = Rule>) -> Self {
+        let rules = rules.into_iter().map(|rule| (rule, 0)).collect();
+        Self { rules, calls: 0, frozen_at: None, log: Vec::new(), newest: BTreeMap::new() }
+    }
+
+    /// Whether a lagging storage does not know the file.
+    fn hides(&self, operation: Operation, file: FileId) -> bool {
+        matches!(operation, Operation::Read | Operation::Size) && self.newest.get(&file.kind) == Some(&file)
+    }
 }
 
 /// What a call is about.
@@ -156,18 +176,16 @@ impl FaultBackend {
     /// # Panics
     /// If a rule tears files: that takes [`over_memory`](Self::over_memory).
     pub fn new(inner: Arc<dyn Backend>, rules: impl IntoIterator<Item = Rule>) -> Self {
-        let rules: Vec<_> = rules.into_iter().map(|rule| (rule, 0)).collect();
-        let tears =
-            rules.iter().any(|(rule, _)| matches!(rule.fault, Fault::Tear(_) | Fault::TearAndFreeze(_)));
+        let rules: Vec<_> = rules.into_iter().collect();
+        let tears = rules.iter().any(|rule| matches!(rule.fault, Fault::Tear(_) | Fault::TearAndFreeze(_)));
         assert!(!tears, "only the memory backend can hold torn files");
-        let state = State { rules, calls: 0, frozen_at: None, log: Vec::new() };
+        let state = State::new(rules);
         Self { inner, memory: None, state: Mutex::new(state) }
     }
 
     /// Over the memory backend, where files may also be torn.
     pub fn over_memory(memory: Arc<MemoryBackend>, rules: impl IntoIterator<Item = Rule>) -> Self {
-        let rules = rules.into_iter().map(|rule| (rule, 0)).collect();
-        let state = State { rules, calls: 0, frozen_at: None, log: Vec::new() };
+        let state = State::new(rules);
         Self { inner: Arc::clone(&memory) as _, memory: Some(memory), state: Mutex::new(state) }
     }
 
@@ -221,6 +239,12 @@ impl FaultBackend {
         }
         match fault {
             Some(Fault::FailBefore(kind)) => Err(call.error(kind, Injected::Planned { number })),
+            Some(Fault::Throttle(seconds)) => {
+                Err(call.error(ErrorKind::Throttled, Injected::Planned { number }).retry_after(seconds))
+            }
+            Some(Fault::Lag) if call.file.is_some_and(|file| state.hides(call.operation, file)) => {
+                Err(call.error(ErrorKind::NotFound, Injected::Planned { number }))
+            }
             fault => Ok(Entered { number, fault }),
         }
     }
@@ -327,6 +351,7 @@ impl Backend for FaultBackend {
     fn write(&self, file: FileId, content: &[u8]) -> Result<(), BackendError> {
         let call = Subject::file(Operation::Write, file);
         let entered = self.enter(call)?;
+        self.lock().newest.insert(file.kind, file);
         let written = match (entered.fault, &self.memory) {
             (Some(Fault::Tear(keep) | Fault::TearAndFreeze(keep)), Some(memory)) => {
                 memory.insert(file, content.get(..keep).unwrap_or(content));
@@ -351,7 +376,14 @@ impl Backend for FaultBackend {
 
     fn list(&self, kind: FileKind) -> Result<Vec<Listed>, BackendError> {
         let call = Subject { operation: Operation::List, kind: Some(kind), file: None };
-        self.through(call, || self.inner.list(kind))
+        let entered = self.enter(call)?;
+        let mut result = self.inner.list(kind);
+        if let (Some(Fault::Lag), Ok(listed), Some(newest)) =
+            (entered.fault, &mut result, self.lock().newest.get(&kind))
+        {
+            listed.retain(|entry| entry.id != newest.id);
+        }
+        self.leave(call, &entered, result)
     }
 
     fn remove(&self, file: FileId) -> Result<(), BackendError> {
@@ -363,7 +395,8 @@ impl Backend for FaultBackend {
     }
 
     fn thaw(&self, packs: &[PackId]) -> Result<Vec<PackId>, BackendError> {
-        self.inner.thaw(packs)
+        let call = Subject { operation: Operation::Thaw, kind: Some(FileKind::Pack), file: None };
+        self.through(call, || self.inner.thaw(packs))
     }
 }
 

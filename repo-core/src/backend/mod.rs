@@ -12,6 +12,8 @@ mod dry_run; // a wrapper that changes nothing
 mod fault; // a wrapper that fails as planned
 mod throttle; // how fast bytes may pass
 mod limit; // a wrapper that is no faster than it may be
+mod gate; // a wrapper that lets few calls in at once
+mod retry; // a wrapper that tries again
 pub mod conformance; // proves that a backend keeps its promises
 
 pub(crate) use cache::LastKey;
@@ -19,9 +21,11 @@ pub use cache::{CacheBackend, CacheError, CacheFolder};
 pub use dry_run::{Dropped, DryRunBackend};
 pub use error::{BackendError, ErrorKind, Operation};
 pub use fault::{Fault, FaultBackend, Injected, Rule};
+pub use gate::GateBackend;
 pub use limit::LimitBackend;
 pub use memory::{MemoryBackend, Refused};
 pub use record::{Call, Count, Counters, RecordBackend};
+pub use retry::{RetryBackend, RetryOptions};
 pub use throttle::Throttle;
 
 use std::fmt;

@@ -6,8 +6,8 @@
 //! ```
 //!
 //! Nothing waits for the storage but the uploaders, and whoever fills the queue faster than they empty it.
-//! An index file lists only packs that are stored. Memory: two open packs per kind and worker, and three
-//! that wait or are being uploaded.
+//! An index file lists only packs that are stored. Memory: two open packs per kind and worker, and
+//! [`Writer::start`] says how many that wait or are being uploaded.
 
 use std::fmt;
 use std::mem;
@@ -37,8 +37,12 @@ const INDEX_AGE_MAX: Duration = Duration::from_mins(10);
 /// pack says less about the files.
 const OPEN_PACKS: usize = 2;
 
-/// Packs that wait for an upload or are being uploaded, by the target size.
-const UPLOADS: u64 = 3;
+/// Packs that wait for an upload or are being uploaded, by the target size, where few connections are useful.
+const UPLOADS_MIN: u64 = 3;
+
+/// All packs that wait for an upload or are being uploaded hold so many bytes at most, however many connections
+/// there are; [`UPLOADS_MIN`] always fit.
+const UPLOAD_BYTES_MAX: u64 = 256 << 20;
 
 /// Room in a pack's buffer beyond the target size: one data blob of 8 MiB, and a header.
 const BEYOND_TARGET: usize = 9 << 20;
@@ -176,7 +180,7 @@ impl Writer {
             context: context.clone(),
             index,
             pending: Pending::new(),
-            queue: Queue::new(UPLOADS * options.pack_size.bytes() as u64),
+            queue: Queue::new(upload_bytes_max(connections, options.pack_size)),
             options,
             buffers: Mutex::default(),
             part_filled: Mutex::default(),
@@ -388,6 +392,14 @@ impl fmt::Debug for BlobWriter {
     }
 }
 
+/// How many bytes of packs wait for an upload or are being uploaded: one pack for each connection, and one that is
+/// next.
+fn upload_bytes_max(connections: usize, pack_size: PackSize) -> u64 {
+    let pack = pack_size.bytes() as u64;
+    let wanted = (connections as u64).saturating_add(1).saturating_mul(pack);
+    wanted.min(UPLOAD_BYTES_MAX).max(UPLOADS_MIN * pack)
+}
+
 fn kind_number(kind: BlobKind) -> usize {
     match kind {
         BlobKind::Data => 0,
@@ -404,4 +416,25 @@ fn choose(random: &dyn crate::context::Random) -> usize {
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn packs_under_way_grow_with_the_connections_up_to_a_limit() {
+        let check = |connections, pack_mib, expected_mib: u64| {
+            let pack_size = PackSize::from_mib(pack_mib).unwrap();
+            let max = upload_bytes_max(connections, pack_size);
+            assert_eq!(max, expected_mib << 20, "{connections} × {pack_mib} MiB");
+        };
+        check(1, 16, 48);
+        check(2, 16, 48);
+        check(5, 16, 96);
+        check(50, 16, 256);
+        check(usize::MAX, 16, 256);
+        check(5, 128, 384);
+        check(5, 4, 24);
+    }
 }

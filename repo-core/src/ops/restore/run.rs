@@ -35,12 +35,15 @@ impl<'a> Run<'a> {
         target: Option<Target>,
         options: &'a RestoreOptions,
     ) -> Self {
-        let connections = reader.repository().backend().properties().connections;
+        let (connections, cores) =
+            (reader.repository().backend().properties().connections, parallel::cores());
+        // Where many wait for a slow storage, others open and write what has come.
+        let threads = if connections > cores { connections + cores } else { cores };
         Self {
             context,
             reader,
             options,
-            threads: connections.max(parallel::cores()),
+            threads,
             target,
             report: Mutex::default(),
             may_delete: AtomicBool::new(options.delete),

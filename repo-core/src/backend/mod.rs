@@ -7,6 +7,7 @@ mod error; // why a call failed, and whether trying again can help
 pub mod layout; // names ⇄ paths
 mod memory; // the strictest backend, for tests and examples
 mod record; // a wrapper that counts
+mod tiered; // two storages as one: a hot one before a cold one
 mod cache; // a wrapper that keeps metadata in a local folder
 mod dry_run; // a wrapper that changes nothing
 mod fault; // a wrapper that fails as planned
@@ -27,6 +28,7 @@ pub use memory::{MemoryBackend, Refused};
 pub use record::{Call, Count, Counters, RecordBackend};
 pub use retry::{RetryBackend, RetryOptions};
 pub use throttle::Throttle;
+pub use tiered::{NotOneRepository, Rebuilt, TieredBackend};
 
 use std::fmt;
 use std::ops::Range;

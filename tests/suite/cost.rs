@@ -1,10 +1,14 @@
 //! What operations cost in requests, counted between the engine and a memory backend.
 
+use std::ops::Range;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::Duration;
 
-use repo_core::backend::{Backend, Counters, MemoryBackend, Operation, RecordBackend};
-use repo_core::id::FileKind;
+use repo_core::backend::{
+    Backend, BackendError, Counters, Listed, MemoryBackend, Operation, Properties, RecordBackend,
+};
+use repo_core::id::{FileId, FileKind};
 use repo_core::repository::{KeyLabel, OpenOptions, Password, Repository};
 use repo_core::snapshots;
 use repo_core::walk::Walk;
@@ -225,11 +229,98 @@ fn looking_through_a_snapshot_fetches_each_pack_of_trees_once() {
         remote.cost(|repository| {
             let latest = snapshots::list(&context(), repository).unwrap().pop().unwrap();
             let reader = repository.reader(&context()).unwrap();
-            assert!(Walk::new(&reader, latest.snapshot.tree, "/").all(|entry| entry.is_ok()));
+            let mut walk = Walk::new(&reader, latest.snapshot.tree, "/").reading_ahead();
+            assert!(walk.all(|entry| entry.is_ok()));
         })
     };
     let cold = look();
     assert!(requests(&cold, Operation::Read, FileKind::Pack) <= remote.packs_of_trees(), "{cold}");
     let warm = look();
     assert_eq!(warm.requests(), 4, "{warm}");
+}
+
+/// The walk is on its way to the first folder while the packs of the others are fetched already. Each fetch waits
+/// until another one is under way, or until it is clear that none comes.
+#[test]
+fn packs_of_trees_are_fetched_side_by_side_although_a_walk_has_an_order() {
+    let remote = Remote::new(5);
+    let meeting =
+        Arc::new(Meeting { inner: remote.memory.clone(), state: Mutex::default(), changed: Condvar::new() });
+    let options = OpenOptions { cache: Some(remote.base.path().to_owned()), ..OpenOptions::default() };
+    let repository =
+        Repository::open(&context(), meeting.clone(), &Password::new(PASSWORD), &options).unwrap();
+    let latest = snapshots::list(&context(), &repository).unwrap().pop().unwrap();
+    let reader = repository.reader(&context()).unwrap();
+    let mut walk = Walk::new(&reader, latest.snapshot.tree, "/").reading_ahead();
+    assert!(walk.all(|entry| entry.is_ok()));
+    drop(walk);
+    let state = meeting.state.lock().unwrap();
+    assert!(state.most > 1, "one pack after the other");
+    assert_eq!(state.fetched, remote.packs_of_trees(), "each once");
+}
+
+/// A storage that counts how many packs are fetched at a time.
+#[derive(Debug)]
+struct Meeting {
+    inner: Arc<MemoryBackend>,
+    state: Mutex<Met>,
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Met {
+    now: u64,
+    most: u64,
+    fetched: u64,
+}
+
+impl Meeting {
+    /// The first fetch, of the root, is alone; from then on each waits for company.
+    fn meet(&self) {
+        let mut state = self.state.lock().unwrap();
+        state.now += 1;
+        state.fetched += 1;
+        state.most = state.most.max(state.now);
+        self.changed.notify_all();
+        let alone = |state: &mut Met| state.fetched > 1 && state.most == 1;
+        let waited = self.changed.wait_timeout_while(state, Duration::from_secs(10), alone);
+        waited.unwrap().0.now -= 1;
+    }
+}
+
+impl Backend for Meeting {
+    fn properties(&self) -> Properties {
+        self.inner.properties()
+    }
+
+    fn create(&self) -> Result<(), BackendError> {
+        self.inner.create()
+    }
+
+    fn write(&self, file: FileId, content: &[u8]) -> Result<(), BackendError> {
+        self.inner.write(file, content)
+    }
+
+    fn read(&self, file: FileId, range: Range<u64>, buffer: &mut Vec<u8>) -> Result<(), BackendError> {
+        self.inner.read(file, range, buffer)
+    }
+
+    fn read_all(&self, file: FileId, limit: u64, buffer: &mut Vec<u8>) -> Result<(), BackendError> {
+        if file.kind == FileKind::Pack {
+            self.meet();
+        }
+        self.inner.read_all(file, limit, buffer)
+    }
+
+    fn size(&self, file: FileId) -> Result<u64, BackendError> {
+        self.inner.size(file)
+    }
+
+    fn list(&self, kind: FileKind) -> Result<Vec<Listed>, BackendError> {
+        self.inner.list(kind)
+    }
+
+    fn remove(&self, file: FileId) -> Result<(), BackendError> {
+        self.inner.remove(file)
+    }
 }

@@ -4,10 +4,12 @@
 //! be reached. Memory: one tree per level, or 33 bytes per different tree. Never recursive, so no input can
 //! exhaust the stack.
 
+mod ahead;
 mod lookup;
 mod reach;
 mod stream;
 
+pub(crate) use ahead::Ahead;
 pub use lookup::{LookupError, lookup, lookup_dir};
 pub use reach::{Reached, SeenTrees, reach};
 pub(crate) use stream::child_path;

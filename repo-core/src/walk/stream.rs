@@ -8,6 +8,7 @@ use std::vec;
 use crate::format::{Node, NodeKind, limits};
 use crate::id::TreeId;
 use crate::repository::{ReadError, Reader};
+use crate::walk::Ahead;
 
 /// One entry of a stored tree.
 #[derive(Debug, Clone)]
@@ -90,6 +91,7 @@ pub struct Walk<'a> {
     levels: Vec<Level>,
     /// The directory to enter next.
     pending: Option<(PathBuf, Option<TreeId>)>,
+    ahead: Option<Ahead>,
 }
 
 #[derive(Debug)]
@@ -102,7 +104,14 @@ struct Level {
 impl<'a> Walk<'a> {
     /// A walk over everything below `root`; paths begin with `base`, usually `/`.
     pub fn new(reader: &'a Reader, root: TreeId, base: impl Into<PathBuf>) -> Self {
-        Self { reader, levels: Vec::new(), pending: Some((base.into(), Some(root))) }
+        Self { reader, levels: Vec::new(), pending: Some((base.into(), Some(root))), ahead: None }
+    }
+
+    /// Fetches ahead what will be needed, if the repository has a cache. For walks that enter nearly every
+    /// directory: those that are skipped are fetched too.
+    #[must_use]
+    pub fn reading_ahead(self) -> Self {
+        Self { ahead: Some(Ahead::new()), ..self }
     }
 
     /// Does not enter the directory that was just given.
@@ -122,6 +131,9 @@ impl<'a> Walk<'a> {
         let Some(tree) = tree else { return Err(WalkError::NoTree { path }) };
         match self.reader.tree(tree) {
             Ok(content) => {
+                if let Some(ahead) = &mut self.ahead {
+                    ahead.expect(self.reader, content.nodes.iter().filter_map(|node| node.subtree));
+                }
                 self.levels.push(Level { path, tree, nodes: content.nodes.into_iter() });
                 Ok(())
             }

@@ -166,6 +166,17 @@ impl CacheBackend {
         }
     }
 
+    /// Fetches a pack of trees that somebody will read soon, unless it is here.
+    pub(crate) fn fetch_ahead(&self, pack: PackId) {
+        // Whoever reads it meets the same error and says so.
+        let _ = self.read_inside(pack, &(0..0), &mut Vec::new());
+    }
+
+    /// Whether a pack of trees is known to be here.
+    pub(crate) fn is_here(&self, pack: PackId) -> bool {
+        self.packs.is_here(pack)
+    }
+
     fn keeps(kind: FileKind) -> bool {
         matches!(kind, FileKind::Snapshot | FileKind::Index)
     }

@@ -80,6 +80,11 @@ impl Packs {
         file.kind == FileKind::Pack && self.lock().contains_key(&PackId(file.id))
     }
 
+    /// Whether a sound entry was found.
+    pub(super) fn is_here(&self, pack: PackId) -> bool {
+        matches!(self.lock().get(&pack), Some(State::Here { .. }))
+    }
+
     /// Waits while somebody else looks at the pack, then says what to do.
     pub(super) fn turn(&self, pack: PackId) -> Turn<'_> {
         let mut known = self.lock();

@@ -1,6 +1,7 @@
 //! What was there before: the parent snapshot, and when a file counts as unchanged.
 
 use std::path::Path;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use crate::context::{Change, Context, Event};
@@ -12,6 +13,7 @@ use crate::ops::archive::report::ParentUnreadable;
 use crate::repository::{Reader, Repository};
 use crate::snapshots::{self, Filter, GroupBy, SelectError, Stored, Wanted};
 use crate::time::{Time, Timestamp, Zone};
+use crate::walk::Ahead;
 
 /// Clocks of file systems advance in steps: a change right after a file was read may bear the time before.
 const GRAIN: Duration = Duration::from_millis(10);
@@ -68,6 +70,7 @@ pub(super) fn choose_parent(
 pub(super) struct Parent {
     stored: Stored,
     reader: Reader,
+    ahead: Mutex<Ahead>,
     context: Context,
     /// Files changed after this may have changed again after the parent read them.
     safe_before: Timestamp,
@@ -80,7 +83,8 @@ impl Parent {
         let Snapshot { summary, time, hostname, username, uid, .. } = &stored.snapshot;
         let start = summary.as_ref().map_or(*time, |summary| summary.backup_start);
         let same_view = *hostname == origin.hostname && *username == origin.username && *uid == origin.uid;
-        Self { reader, context: context.clone(), safe_before: start.instant, same_view, stored }
+        let ahead = Mutex::new(Ahead::new());
+        Self { reader, ahead, context: context.clone(), safe_before: start.instant, same_view, stored }
     }
 
     pub(super) fn id(&self) -> SnapshotId {
@@ -94,7 +98,11 @@ impl Parent {
     /// The entries of one of its directories; nothing, and a warning, if they cannot be read.
     pub(super) fn dir(&self, tree: TreeId, path: &Path) -> ParentDir {
         match self.reader.tree(tree) {
-            Ok(tree) => ParentDir::new(tree.nodes),
+            Ok(tree) => {
+                let below = tree.nodes.iter().filter_map(|node| node.subtree);
+                self.ahead.lock().unwrap_or_else(PoisonError::into_inner).expect(&self.reader, below);
+                ParentDir::new(tree.nodes)
+            }
             Err(source) => {
                 let error = ParentUnreadable { path: path.to_owned(), source };
                 self.context.tell(&Event::Warning { error: &error });

@@ -159,7 +159,8 @@ pub fn folder<E: From<DumpError>>(
     sink: impl FnMut(Piece<'_>) -> Result<(), E>,
 ) -> Result<(), E> {
     let base = base.into();
-    let steps = Walk::new(reader, tree, base.clone()).flat_map(|entry| steps_of(reader, entry));
+    let steps =
+        Walk::new(reader, tree, base.clone()).reading_ahead().flat_map(|entry| steps_of(reader, entry));
     run(context, reader, steps, base, sink)
 }
 

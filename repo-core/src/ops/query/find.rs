@@ -323,7 +323,7 @@ impl<'a, W: Wanted<'a>> Search<'a, W> {
         let place = (tree, 0);
         if !self.barren.contains(&place) {
             let open = vec![Open { place, is_fruitful: !self.found.is_empty() }];
-            self.now = Some(Now { snapshot, walk: Walk::new(self.reader, tree, "/"), open });
+            self.now = Some(Now { snapshot, walk: Walk::new(self.reader, tree, "/").reading_ahead(), open });
         }
     }
 

@@ -87,7 +87,9 @@ pub fn ls<'a>(
         recursive: options.recursive,
         with_parents: options.with_parents,
     };
-    Ok(Listing { context, walk: Walk::new(reader, root, "/"), wanted, is_over: false })
+    let walk = Walk::new(reader, root, "/");
+    let walk = if wanted.folders.is_empty() { walk.reading_ahead() } else { walk };
+    Ok(Listing { context, walk, wanted, is_over: false })
 }
 
 /// The stream that [`ls`] gives.

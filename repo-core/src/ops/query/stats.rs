@@ -228,7 +228,7 @@ fn blobs_per_file(context: &Context, reader: &Reader, roots: &[TreeId]) -> Resul
         if !seen.insert(*root) {
             continue;
         }
-        let mut walk = Walk::new(reader, *root, "/");
+        let mut walk = Walk::new(reader, *root, "/").reading_ahead();
         while let Some(entry) = walk.next() {
             context.cancel.check()?;
             let entry = entry?;

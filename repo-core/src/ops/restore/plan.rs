@@ -10,6 +10,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use crate::context::{Change, Event, Stage};
+use crate::filter::Selection;
 use crate::format::{Node, NodeKind};
 use crate::fs::FaultKind;
 use crate::fs::metadata::EntryMeta;
@@ -69,7 +70,7 @@ pub(super) fn plan(run: &Run<'_>, root: TreeId, out: &Queue<Batch>) -> Result<()
         frames: vec![Frame::new(PathBuf::new(), None, State::Made { is_new: run.readable().is_none() })],
         links: HashMap::new(),
     };
-    let mut walk = Walk::new(run.reader, root, "/");
+    let mut walk = walk(run, root);
     let mut count = 0_u64;
     while let Some(step) = walk.next() {
         run.check()?;
@@ -95,6 +96,12 @@ pub(super) fn plan(run: &Run<'_>, root: TreeId, out: &Queue<Batch>) -> Result<()
     }
     planner.leave_all();
     Ok(())
+}
+
+fn walk<'a>(run: &Run<'a>, root: TreeId) -> Walk<'a> {
+    let walk = Walk::new(run.reader, root, "/");
+    // Whoever wants a few things only enters few directories.
+    if matches!(run.options.selection, Selection::Only(_)) { walk } else { walk.reading_ahead() }
 }
 
 /// Whether the walk goes on below an entry.
@@ -335,7 +342,7 @@ fn make_dir(run: &Run<'_>, path: &Path) -> Result<bool, Problem> {
 pub(super) fn measure(run: &Run<'_>, root: TreeId) -> Result<bool, RestoreError> {
     let (mut entries, mut bytes, mut count, mut is_sound) = (0, 0, 0, true);
     let mut links = HashSet::new();
-    let mut walk = Walk::new(run.reader, root, "/");
+    let mut walk = walk(run, root);
     while let Some(step) = walk.next() {
         run.check()?;
         count += 1;

@@ -107,6 +107,30 @@ impl Civil {
     }
 }
 
+impl Civil {
+    /// Year and week as ISO 8601 counts them: weeks begin on Monday and belong to the year of their Thursday.
+    pub fn iso_week(self) -> (i64, u8) {
+        let day = self.to_seconds().div_euclid(DAY_SECONDS);
+        let from_monday = (day + 3).rem_euclid(7); // the epoch was a Thursday
+        let thursday = day - from_monday + 3;
+        let year = Self::from_seconds(thursday * DAY_SECONDS).year;
+        let first = Self { year, month: 1, day: 1, hour: 0, minute: 0, second: 0 };
+        let day_of_year = thursday - first.to_seconds().div_euclid(DAY_SECONDS);
+        (year, u8::try_from(day_of_year / 7 + 1).unwrap_or(u8::MAX))
+    }
+
+    /// The clock reading so many calendar years, months and days earlier, in seconds as [`Self::to_seconds`] gives.
+    ///
+    /// As in Go the month is counted first, and a day that it does not have rolls over: 31 March less a month is
+    /// 31 February, which is 3 March.
+    pub fn seconds_before(self, years: u32, months: u32, days: u32) -> i64 {
+        let month = i64::from(self.month) - 1 - i64::from(months);
+        let year = self.year - i64::from(years) + month.div_euclid(12);
+        let month = u8::try_from(month.rem_euclid(12) + 1).unwrap_or(1);
+        Self { year, month, ..self }.to_seconds() - i64::from(days) * DAY_SECONDS
+    }
+}
+
 /// An instant together with the offset that the writer's clock had.
 ///
 /// Written as RFC 3339 in Go's way: the fraction without trailing zeros, `Z` for a zero offset, offsets cut
@@ -327,6 +351,16 @@ impl Zone {
         zone.map_or(Self::UTC, Self)
     }
 
+    /// The zone of that name in the zone database; `None` if there is none. `local` is the machine's own.
+    pub fn named(name: &str) -> Option<Self> {
+        match name {
+            "local" => Some(Self::from_tz(None)),
+            "" | "UTC" => Some(Self::UTC),
+            // An unknown name gives UTC, whose clock says so.
+            name => Some(Self::from_tz(Some(name))).filter(|zone| zone.0 != jiff::tz::TimeZone::UTC),
+        }
+    }
+
     /// The instant as this zone's clock shows it.
     pub fn at(&self, instant: Timestamp) -> Time {
         // Offsets are looked up inside the calendar's range; far outside it the nearest one serves.
@@ -347,14 +381,9 @@ impl Zone {
     pub fn resolve(&self, civil: Civil) -> Time {
         let local = civil.to_seconds();
         let offset_at = |seconds| self.at(Timestamp { seconds, nanos: 0 }).offset_seconds;
-        // As Go: guess with the offset at the local reading taken as UTC, correct once.
-        let guess = offset_at(local);
-        let mut seconds = local - i64::from(guess);
-        let corrected = offset_at(seconds);
-        if corrected != guess {
-            let retry = local - i64::from(corrected);
-            seconds = if offset_at(retry) == corrected { retry } else { seconds };
-        }
+        // As Go: guess with the offset at the local reading taken as UTC, correct once, whatever comes out.
+        let corrected = offset_at(local - i64::from(offset_at(local)));
+        let seconds = local - i64::from(corrected);
         self.at(Timestamp { seconds, nanos: 0 })
     }
 }
@@ -447,6 +476,65 @@ mod tests {
     fn civil_conversion_is_its_own_inverse() {
         for seconds in (-70_000_000_000_i64..300_000_000_000).step_by(123_456_789) {
             assert_eq!(Civil::from_seconds(seconds).to_seconds(), seconds);
+        }
+    }
+
+    #[test]
+    fn weeks_belong_to_the_year_of_their_thursday() {
+        let check = |date: &str, expected| {
+            let time: Time = format!("{date}T12:00:00Z").parse().unwrap();
+            assert_eq!(time.civil().iso_week(), expected, "{date}");
+        };
+        check("2024-12-29", (2024, 52));
+        check("2024-12-30", (2025, 1));
+        check("2023-01-01", (2022, 52));
+        check("2020-12-31", (2020, 53));
+        check("2021-01-03", (2020, 53));
+        check("2021-01-04", (2021, 1));
+        check("1969-12-29", (1970, 1));
+    }
+
+    #[test]
+    fn months_are_counted_back_as_in_go() {
+        let check = |from: &str, (years, months, days): (u32, u32, u32), expected: &str| {
+            let from: Time = format!("{from}T01:02:03Z").parse().unwrap();
+            let found = Civil::from_seconds(from.civil().seconds_before(years, months, days));
+            assert_eq!(format!("{}-{}-{}", found.year, found.month, found.day), expected, "{from}");
+        };
+        check("2025-03-31", (0, 1, 0), "2025-3-3");
+        check("2024-03-31", (0, 1, 0), "2024-3-2");
+        check("2024-02-29", (1, 0, 0), "2023-3-1");
+        check("2024-01-15", (0, 13, 0), "2022-12-15");
+        check("2024-03-01", (0, 0, 1), "2024-2-29");
+        check("2024-05-31", (1, 3, 1), "2023-3-2");
+    }
+
+    /// What restic makes of `backup --time`.
+    #[test]
+    fn readings_that_no_clock_showed_resolve_as_in_go() {
+        let check = |zone: &str, reading: &str, expected: &str| {
+            let civil = format!("{}Z", reading.replace(' ', "T")).parse::<Time>().unwrap().civil();
+            assert_eq!(Zone::from_tz(Some(zone)).resolve(civil).to_string(), expected, "{zone} {reading}");
+        };
+        check("Europe/Berlin", "2024-03-31 02:30:00", "2024-03-31T03:30:00+02:00");
+        check("Europe/Berlin", "2024-10-27 02:30:00", "2024-10-27T02:30:00+01:00");
+        check("Europe/London", "2024-03-31 01:30:00", "2024-03-31T02:30:00+01:00");
+        check("Europe/London", "2024-10-27 01:30:00", "2024-10-27T01:30:00Z");
+        check("Atlantic/Azores", "2024-03-31 00:30:00", "2024-03-30T23:30:00-01:00");
+        check("Atlantic/Azores", "2024-10-27 00:30:00", "2024-10-27T00:30:00Z");
+        check("America/New_York", "2024-03-10 02:30:00", "2024-03-10T01:30:00-05:00");
+        check("America/New_York", "2024-11-03 01:30:00", "2024-11-03T01:30:00-04:00");
+        check("Australia/Lord_Howe", "2024-10-06 02:15:00", "2024-10-06T02:45:00+11:00");
+        check("Australia/Lord_Howe", "2024-04-07 01:45:00", "2024-04-07T01:45:00+10:30");
+    }
+
+    #[test]
+    fn zones_are_named_or_they_are_none() {
+        assert!(Zone::named("Europe/Berlin").is_some());
+        assert!(Zone::named("UTC").is_some());
+        assert!(Zone::named("local").is_some());
+        for name in ["Europe/Nowhere", "CET-1CEST,M3.5.0,M10.5.0/3", "../etc/passwd"] {
+            assert!(Zone::named(name).is_none(), "{name}");
         }
     }
 

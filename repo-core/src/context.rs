@@ -130,6 +130,8 @@ pub enum Stage {
     Restore,
     /// Reading restored files back: files and bytes.
     Verify,
+    /// Removing files of the repository: files.
+    Remove,
 }
 
 /// How an entry compares with what was there before.

@@ -125,6 +125,27 @@ pub fn remove(repository: &Repository, id: SnapshotId) -> Result<(), BackendErro
     repository.backend().remove(id.into())
 }
 
+/// The tag that protects a snapshot from being forgotten. Only a tag survives every program's changes.
+pub const PROTECTED: &str = "larder-protected";
+
+/// Whether these tags protect their snapshot.
+pub fn is_protected(tags: &[String]) -> bool {
+    tags.iter().any(|tag| tag == PROTECTED)
+}
+
+/// Whether all of a set are among the tags, in restic's way: an empty one is met at once where there are no tags.
+pub fn has_tags(tags: &[String], set: &[String]) -> bool {
+    for wanted in set {
+        if wanted.is_empty() && tags.is_empty() {
+            return true;
+        }
+        if !tags.contains(wanted) {
+            return false;
+        }
+    }
+    true
+}
+
 /// Which snapshots are meant; an empty list does not restrict.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Filter {
@@ -144,12 +165,8 @@ impl Filter {
 
     /// Whether a snapshot is meant.
     pub fn matches(&self, snapshot: &Snapshot) -> bool {
-        let has_tags = |set: &Vec<String>| match &set[..] {
-            [tag] if tag.is_empty() => snapshot.tags.is_empty(),
-            tags => tags.iter().all(|tag| snapshot.tags.contains(tag)),
-        };
         (self.hosts.is_empty() || self.hosts.contains(&snapshot.hostname))
-            && (self.tags.is_empty() || self.tags.iter().any(has_tags))
+            && (self.tags.is_empty() || self.tags.iter().any(|set| has_tags(&snapshot.tags, set)))
             && self.paths.iter().all(|path| snapshot.paths.contains(path))
     }
 }
@@ -329,6 +346,19 @@ impl GroupKey {
             paths: by.paths.then(|| sorted(&snapshot.paths)),
             tags: by.tags.then(|| sorted(&snapshot.tags)),
         }
+    }
+}
+
+/// `host h, path [/a /b], tags [t]`, as restic names a group; what the grouping does not look at is left out.
+impl fmt::Display for GroupKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let host = self.host.iter().filter(|host| !host.is_empty()).map(|host| format!("host {host}"));
+        let list = |word: &str, list: &Option<Vec<String>>| match list.as_deref() {
+            None | Some([]) => None,
+            Some(list) => Some(format!("{word} [{}]", list.join(" "))),
+        };
+        let lists = [list("path", &self.paths), list("tags", &self.tags)];
+        f.write_str(&host.chain(lists.into_iter().flatten()).collect::<Vec<_>>().join(", "))
     }
 }
 

@@ -3,4 +3,6 @@
 pub mod archive; // files → a snapshot
 pub mod check; // is everything there, and what it should be
 pub mod restore; // a snapshot → files below a directory
+pub mod forget; // snapshots + rules → those that go
+pub mod tag; // other tags, protection included
 pub mod query; // ls, find, diff, stats, dump

@@ -65,10 +65,12 @@ pub mod options; // -o name=value
 mod runtime; // the one tokio runtime, the one block_on
 #[cfg_attr(not(test), expect(dead_code, reason = "what sends through it comes next"))]
 mod http; // the one HTTP client
+mod refusal; // what a server says instead of doing
 mod operator; // trait Backend for an opendal operator
 mod modes; // the rights of what is made
 mod local; // trait Backend for a folder
 mod sftp; // trait Backend for a folder behind ssh
+mod s3; // trait Backend for a bucket
 mod open; // location + options → backend
 
 pub use http::{Cause, HttpError, SetupError, Status};

@@ -17,6 +17,7 @@ use crate::location::Location;
 use crate::operator::OperatorBackend;
 use crate::options::{Options, OptionsError};
 use crate::runtime::Runtime;
+use crate::s3::S3Backend;
 use crate::sftp::SftpBackend;
 
 /// Why a location cannot be opened.
@@ -114,8 +115,13 @@ fn connect(context: &Context, location: &Location, options: &Options) -> Result<
             Ok(limited(context, backend, options))
         }
         Location::Sftp(sftp) => Ok(Arc::new(SftpBackend::new(context, sftp, options)?)),
+        Location::S3(s3) => {
+            let runtime = Runtime::get().map_err(OpenError::Threads)?;
+            S3Backend::new(context, s3, options, runtime)
+                .map(|backend| Arc::new(backend) as Arc<dyn Backend>)
+                .map_err(|error| OpenError::Service { service: "s3".to_owned(), source: error.into() })
+        }
         Location::Rest(_)
-        | Location::S3(_)
         | Location::B2(_)
         | Location::Azure(_)
         | Location::Gs(_)
@@ -228,7 +234,7 @@ mod tests {
     #[test]
     fn what_is_not_built_in_says_so_in_two_parts() {
         for (location, expected) in [
-            ("s3:host/bucket", "a repository on s3 is not supported by this version"),
+            ("swift:container:/", "a repository on swift is not supported by this version"),
             ("rest:http://u:secret@h/", "a repository on rest is not supported by this version"),
             (
                 "opendal:dropbox?access_token=secret",

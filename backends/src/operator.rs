@@ -4,7 +4,8 @@
 //! length is checked here, whatever the library says about a range; a listing that does not tell sizes is
 //! completed by asking for each. Nothing is retried: that happens once, above all backends, on whole files.
 
-use std::error::Error as _;
+use std::error::Error;
+use std::fmt;
 use std::io;
 use std::ops::{Range, RangeFull};
 
@@ -16,6 +17,7 @@ use repo_core::backend::{Backend, BackendError, ErrorKind, Listed, Operation, Pr
 use repo_core::id::{FileId, FileKind};
 
 use crate::http::HttpError;
+use crate::refusal::Refusal;
 use crate::runtime::Runtime;
 
 /// A repository on a service of the `opendal` library.
@@ -57,15 +59,19 @@ impl OperatorBackend {
 
     /// What it means that a range did not come whole: does the file end early, or did the connection?
     fn incomplete(&self, file: FileId, range: &Range<u64>, cause: Option<opendal::Error>) -> BackendError {
-        let kind = match (self.size(file), &cause) {
-            (Ok(size), _) if size < range.end => ErrorKind::TooShort,
-            (Err(gone), _) if gone.is_not_found() => ErrorKind::NotFound,
-            (_, Some(cause)) => kind_of(cause),
-            (_, None) => ErrorKind::Transient,
+        let told = cause.as_ref().map(kind_of);
+        let kind = match told {
+            // What was said is clear, and a second request would hear the same.
+            Some(kind) if ![ErrorKind::TooShort, ErrorKind::Other].contains(&kind) => kind,
+            _ => match self.size(file) {
+                Ok(size) if size < range.end => ErrorKind::TooShort,
+                Err(gone) if gone.is_not_found() => ErrorKind::NotFound,
+                _ => told.unwrap_or(ErrorKind::Transient),
+            },
         };
         let error = BackendError::file(kind, Operation::Read, file);
         match cause {
-            Some(cause) => error.because(cause),
+            Some(cause) => explained(|_| error, cause),
             None => error.because(io::Error::from(io::ErrorKind::UnexpectedEof)),
         }
     }
@@ -116,7 +122,7 @@ impl Backend for OperatorBackend {
             Ok(())
         });
         made.map_err(|error: opendal::Error| {
-            BackendError::repository(kind_of(&error), Operation::Create).because(error)
+            explained(|kind| BackendError::repository(kind, Operation::Create), error)
         })
     }
 
@@ -173,8 +179,9 @@ impl Backend for OperatorBackend {
         }
         match self.runtime.block_on(self.list_folder(kind)) {
             Err(error) if error.kind() == opendal::ErrorKind::NotFound => Ok(Vec::new()),
-            listed => listed
-                .map_err(|error| BackendError::folder(kind_of(&error), Operation::List, kind).because(error)),
+            listed => listed.map_err(|error| {
+                explained(|cause| BackendError::folder(cause, Operation::List, kind), error)
+            }),
         }
     }
 
@@ -189,12 +196,47 @@ impl Backend for OperatorBackend {
 }
 
 fn failed(operation: Operation, file: FileId, error: opendal::Error) -> BackendError {
-    BackendError::file(kind_of(&error), operation, file).because(error)
+    explained(|kind| BackendError::file(kind, operation, file), error)
+}
+
+/// An error of ours from one of the library, with what a server said in its place where there is that.
+pub(crate) fn explained(make: impl FnOnce(ErrorKind) -> BackendError, error: opendal::Error) -> BackendError {
+    match Refusal::of(&error) {
+        Some(refusal) => refusal.clone().into_error(make),
+        None => make(kind_of(&error)).because(Plain(error)),
+    }
+}
+
+/// An error of the library without what it notes beside its message: addresses, headers, signatures.
+struct Plain(opendal::Error);
+
+impl fmt::Display for Plain {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0.message() {
+            "" => self.0.kind().fmt(f),
+            message => f.write_str(message),
+        }
+    }
+}
+
+impl fmt::Debug for Plain {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self} ({:?})", self.0.kind())
+    }
+}
+
+impl Error for Plain {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        self.0.source()
+    }
 }
 
 /// What a caller can do about an error of the library. The root cause often tells more than the library does.
 fn kind_of(error: &opendal::Error) -> ErrorKind {
     use opendal::ErrorKind as Theirs;
+    if let Some(refusal) = Refusal::of(error) {
+        return refusal.kind();
+    }
     match error.kind() {
         Theirs::NotFound => ErrorKind::NotFound,
         Theirs::PermissionDenied => ErrorKind::Denied,

@@ -5,6 +5,7 @@
 //! options serves several repositories.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use crate::location::Location;
 use crate::network::{Network, Variables};
@@ -55,6 +56,20 @@ pub enum OptionsError {
     /// The value is no number that makes sense.
     #[error("option {name} needs a whole number of at least 1")]
     Number {
+        /// The option.
+        name: String,
+    },
+    /// The value is none of those that make sense.
+    #[error("option {name} needs one of {known}")]
+    Choice {
+        /// The option.
+        name: String,
+        /// What may be given.
+        known: String,
+    },
+    /// The value is no span of time.
+    #[error("option {name} needs a duration like 1h30m or 90s")]
+    Duration {
         /// The option.
         name: String,
     },
@@ -138,27 +153,67 @@ impl Options {
 
     /// The settings of a repository behind ssh.
     pub fn sftp(&self) -> Result<SftpOptions, OptionsError> {
-        let text = |name| self.given.get(name).filter(|text| !text.is_empty()).cloned();
         Ok(SftpOptions {
             common: self.remote("sftp")?,
-            command: text("sftp.command"),
-            args: text("sftp.args"),
+            command: self.text("sftp.command"),
+            args: self.text("sftp.args"),
         })
+    }
+
+    /// How long to wait for cold packs to be thawed: `s3.restore-timeout`, a day unless said otherwise.
+    pub fn thaw_timeout(&self) -> Result<Duration, OptionsError> {
+        Ok(self.duration("s3.restore-timeout")?.unwrap_or(Duration::from_hours(24)))
     }
 
     fn connections(&self, kind: &'static str, default: usize) -> Result<usize, OptionsError> {
         self.only_known(kind)?;
-        let name = format!("{kind}.connections");
-        match self.given.get(&name) {
-            None => Ok(default),
-            Some(value) => match value.parse() {
-                Ok(0) | Err(_) => Err(OptionsError::Number { name }),
-                Ok(number) => Ok(number),
-            },
+        let number = self.number(&format!("{kind}.connections"))?;
+        Ok(number.map_or(default, |number| usize::try_from(number).unwrap_or(usize::MAX)))
+    }
+
+    /// The text of an option, if it has one.
+    pub(crate) fn text(&self, name: &str) -> Option<String> {
+        self.given.get(name).filter(|value| !value.is_empty()).cloned()
+    }
+
+    /// A whole number of at least 1.
+    pub(crate) fn number(&self, name: &str) -> Result<Option<u32>, OptionsError> {
+        let Some(value) = self.given.get(name) else { return Ok(None) };
+        match value.parse() {
+            Ok(0) | Err(_) => Err(OptionsError::Number { name: name.to_owned() }),
+            Ok(number) => Ok(Some(number)),
         }
     }
 
-    fn only_known(&self, kind: &'static str) -> Result<(), OptionsError> {
+    /// One of a few words; upper and lower case are the same.
+    pub(crate) fn choice<'a>(&self, name: &str, known: &[&'a str]) -> Result<Option<&'a str>, OptionsError> {
+        let Some(value) = self.given.get(name) else { return Ok(None) };
+        match known.iter().find(|word| word.eq_ignore_ascii_case(value)) {
+            Some(word) => Ok(Some(word)),
+            None => Err(OptionsError::Choice { name: name.to_owned(), known: known.join(", ") }),
+        }
+    }
+
+    /// Whether something is switched on; a name alone switches nothing.
+    pub(crate) fn flag(&self, name: &str) -> Result<bool, OptionsError> {
+        let word = self.choice(name, &["true", "false", "1", "0", "t", "f"]);
+        match word {
+            Ok(word) => Ok(word.is_some_and(|word| ["true", "1", "t"].contains(&word))),
+            Err(_) => Err(OptionsError::Choice { name: name.to_owned(), known: "true, false".to_owned() }),
+        }
+    }
+
+    /// A span of time as Go writes it: `24h`, `1h30m`, `90s`, `500ms`.
+    pub(crate) fn duration(&self, name: &str) -> Result<Option<Duration>, OptionsError> {
+        let Some(value) = self.given.get(name) else { return Ok(None) };
+        match duration(value) {
+            Some(duration) => Ok(Some(duration)),
+            None => Err(OptionsError::Duration { name: name.to_owned() }),
+        }
+    }
+
+    /// Checks that every option of this kind is known.
+    pub(crate) fn only_known(&self, kind: &'static str) -> Result<(), OptionsError> {
         let known = known(kind);
         for name in self.given.keys() {
             let setting = name.strip_prefix(kind).and_then(|rest| rest.strip_prefix('.'));
@@ -172,7 +227,27 @@ impl Options {
     }
 }
 
-/// The settings of each kind, as restic names them.
+/// Numbers with units, one after the other, more than nothing in sum.
+fn duration(text: &str) -> Option<Duration> {
+    let mut rest = text;
+    let mut sum = Duration::ZERO;
+    while !rest.is_empty() {
+        let (number, after) = rest.split_at(rest.find(|c: char| !c.is_ascii_digit())?);
+        let (unit, after) = after.split_at(after.find(|c: char| c.is_ascii_digit()).unwrap_or(after.len()));
+        let number: u64 = number.parse().ok()?;
+        let part = match unit {
+            "h" => Duration::from_secs(number.checked_mul(3600)?),
+            "m" => Duration::from_secs(number.checked_mul(60)?),
+            "s" => Duration::from_secs(number),
+            "ms" => Duration::from_millis(number),
+            _ => return None,
+        };
+        (sum, rest) = (sum.checked_add(part)?, after);
+    }
+    Some(sum).filter(|sum| !sum.is_zero())
+}
+
+/// The settings of each kind, as restic names them; `sse`, `sse-kms-key-id` and `checksum` are ours.
 fn known(kind: &str) -> &'static [&'static str] {
     match kind {
         "s3" => &[
@@ -188,6 +263,9 @@ fn known(kind: &str) -> &'static [&'static str] {
             "restore-tier",
             "restore-timeout",
             "layout",
+            "sse",
+            "sse-kms-key-id",
+            "checksum",
         ],
         "sftp" => &["connections", "command", "args"],
         "rclone" => &["connections", "program", "args", "timeout"],
@@ -245,6 +323,42 @@ mod tests {
         ] {
             assert_eq!(local(texts), Err(expected), "{texts:?}");
         }
+    }
+
+    #[test]
+    fn durations_are_numbers_with_units() {
+        for (text, seconds) in [
+            ("24h", Some(86_400.0)),
+            ("1h30m", Some(5400.0)),
+            ("1m1s500ms", Some(61.5)),
+            ("", None),
+            ("0s", None),
+            ("90", None),
+            ("h", None),
+            ("1d", None),
+            ("-1s", None),
+            ("99999999999999999999h", None),
+            ("9999999999999999999h", None),
+        ] {
+            assert_eq!(duration(text).map(|span| span.as_secs_f64()), seconds, "{text}");
+        }
+    }
+
+    #[test]
+    fn switches_and_choices_take_their_words_alone() {
+        let options = Options::parse(["a=TRUE,b=0,c=perhaps,d"]).unwrap();
+        assert_eq!(
+            [options.flag("a"), options.flag("b"), options.flag("z")],
+            [Ok(true), Ok(false), Ok(false)]
+        );
+        let known = "true, false".to_owned();
+        for name in ["c", "d"] {
+            let error = OptionsError::Choice { name: name.to_owned(), known: known.clone() };
+            assert_eq!(options.flag(name), Err(error));
+        }
+        assert_eq!(options.choice("a", &["false", "true"]), Ok(Some("true")));
+        assert_eq!(options.choice("z", &["x"]), Ok(None));
+        assert!(options.choice("c", &["x"]).is_err());
     }
 
     #[test]

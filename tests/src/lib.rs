@@ -14,3 +14,5 @@ pub mod packs; // packs written until the end comes
 pub mod repo; // repositories in memory, looked at from outside
 pub mod tree; // file trees as literals, and what lies on disk as comparable data
 pub mod servers; // real servers on loopback, and how to reach repositories there
+pub mod proxy; // a bad line between client and server
+pub mod http_proxy; // a server that misbehaves

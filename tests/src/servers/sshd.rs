@@ -180,19 +180,19 @@ mod tests {
     #[test]
     fn sshd_lets_its_client_in_and_nobody_who_takes_it_for_another() {
         let mut sshd = Sshd::start();
-        let pwd = |sshd: &Sshd| {
+        let log_in = |sshd: &Sshd| {
             let mut ssh = Command::new("ssh");
-            ssh.arg("-F").arg(sshd.client_config()).arg(ALIAS).arg("pwd").stdin(Stdio::null());
+            ssh.arg("-F").arg(sshd.client_config()).args([ALIAS, "-s", "sftp"]).stdin(Stdio::null());
             ssh.output().unwrap()
         };
-        let output = pwd(&sshd);
+        let output = log_in(&sshd);
         assert!(output.status.success(), "{output:?}");
         sshd.restart();
-        assert!(pwd(&sshd).status.success());
+        assert!(log_in(&sshd).status.success());
         fs::copy(sshd.folder.path().join("client_key.pub"), sshd.folder.path().join("known_hosts")).unwrap();
         fs::write(sshd.known_hosts(), format!("{ALIAS} {}", fs::read_to_string(sshd.known_hosts()).unwrap()))
             .unwrap();
-        let output = pwd(&sshd);
+        let output = log_in(&sshd);
         assert_eq!(output.status.code(), Some(255), "{output:?}");
         let address = sshd.address();
         drop(sshd);

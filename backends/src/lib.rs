@@ -63,9 +63,9 @@ pub mod location; // what the user typed → where a repository lies
 mod network; // certificates, limits, variables
 pub mod options; // -o name=value
 mod runtime; // the one tokio runtime, the one block_on
-#[cfg_attr(not(test), expect(dead_code, reason = "what sends through it comes next"))]
 mod http; // the one HTTP client
 mod refusal; // what a server says instead of doing
+mod rest; // trait Backend for a REST server
 mod operator; // trait Backend for an opendal operator
 mod modes; // the rights of what is made
 mod local; // trait Backend for a folder

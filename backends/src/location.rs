@@ -6,6 +6,8 @@
 
 mod parse;
 
+pub(crate) use parse::percent_decoded;
+
 use std::ffi::OsStr;
 use std::fmt;
 use std::path::PathBuf;

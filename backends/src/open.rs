@@ -12,10 +12,12 @@ use opendal::Operator;
 use repo_core::Context;
 use repo_core::backend::{Backend, GateBackend, LimitBackend, Properties, RetryBackend, RetryOptions};
 
+use crate::http::{Client, SetupError};
 use crate::local::LocalBackend;
-use crate::location::Location;
+use crate::location::{Location, Rest};
 use crate::operator::OperatorBackend;
 use crate::options::{Options, OptionsError};
+use crate::rest::{Address, RestBackend};
 use crate::runtime::Runtime;
 use crate::s3::S3Backend;
 use crate::sftp::SftpBackend;
@@ -39,6 +41,17 @@ pub enum OpenError {
     /// The extended options make no sense.
     #[error(transparent)]
     Options(#[from] OptionsError),
+    /// The location's text is no address.
+    #[error("the location {location} is no address")]
+    Address {
+        /// Where the repository should lie.
+        location: String,
+        /// The cause.
+        source: Box<dyn Error + Send + Sync>,
+    },
+    /// Connections over HTTP cannot be set up.
+    #[error(transparent)]
+    Setup(#[from] SetupError),
     /// The folder's full path cannot be found out.
     #[error("cannot find the folder {location}")]
     Folder {
@@ -67,6 +80,8 @@ impl OpenError {
             Self::NotSupported { .. } => {
                 Some("use a folder, which may also be a mounted one (sshfs, rclone mount, NFS, SMB)")
             }
+            Self::Address { .. } => Some("Write rest:https://user:password@host:port/path/."),
+            Self::Setup(error) => error.advice(),
             Self::Unsafe { .. } => Some("give the folder's path, or sftp:user@host:path"),
             _ => None,
         }
@@ -121,13 +136,27 @@ fn connect(context: &Context, location: &Location, options: &Options) -> Result<
                 .map(|backend| Arc::new(backend) as Arc<dyn Backend>)
                 .map_err(|error| OpenError::Service { service: "s3".to_owned(), source: error.into() })
         }
-        Location::Rest(_)
-        | Location::B2(_)
+        Location::Rest(rest) => on_rest_server(context, location, rest, options),
+        Location::B2(_)
         | Location::Azure(_)
         | Location::Gs(_)
         | Location::Swift(_)
         | Location::Rclone { .. } => Err(OpenError::NotSupported { kind: location.kind().to_owned() }),
     }
+}
+
+fn on_rest_server(
+    context: &Context,
+    location: &Location,
+    rest: &Rest,
+    options: &Options,
+) -> Result<Arc<dyn Backend>, OpenError> {
+    let location = location.to_string();
+    let address = Address::new(rest, &options.variables)
+        .map_err(|error| OpenError::Address { location: location.clone(), source: error.into() })?;
+    let connections = options.remote("rest")?.connections;
+    let client = Client::new(context, options, connections, address.socket.as_deref())?;
+    Ok(Arc::new(RestBackend::new(client, address, location, connections)))
 }
 
 /// Holds a storage that does not pace itself to the limits of the run.

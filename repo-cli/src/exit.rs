@@ -162,7 +162,9 @@ fn remedy(error: &anyhow::Error) -> Option<String> {
     if let Some(error) = error.downcast_ref::<backends::OpenError>() {
         return error.advice().map(str::to_owned);
     }
-    error.chain().find_map(remedy_of_cause).map(str::to_owned)
+    // What the connection says is more exact than what it means for the storage.
+    let advice = error.chain().find_map(|cause| cause.downcast_ref::<backends::HttpError>()?.advice());
+    advice.or_else(|| error.chain().find_map(remedy_of_cause)).map(str::to_owned)
 }
 
 fn remedy_of_cause(cause: &(dyn Error + 'static)) -> Option<&'static str> {

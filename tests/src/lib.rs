@@ -12,6 +12,7 @@ pub mod restic; // the real restic
 pub mod larder; // our program, as built
 pub mod packs; // packs written until the end comes
 pub mod repo; // repositories in memory, looked at from outside
+pub mod rest_server; // a strict REST server, and all the manners of others
 pub mod tree; // file trees as literals, and what lies on disk as comparable data
 pub mod servers; // real servers on loopback, and how to reach repositories there
 pub mod proxy; // a bad line between client and server

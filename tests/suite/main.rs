@@ -23,4 +23,5 @@ mod kill; // the process is killed in the middle of a backup
 mod cache; // one cache for two programs, and what the program says of its caches
 mod compat; // the real restic and larder on the same repositories
 mod damage; // damaged repositories: the right verdict, never wrong content
+mod rest; // repositories on REST servers
 mod embed; // the engine as a part of somebody's program

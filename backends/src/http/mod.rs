@@ -11,6 +11,7 @@ mod stream; // bodies, piece by piece
 mod retry_after; // how long a server asks us to wait
 mod setup; // settings → the library's client
 mod tls; // certificates
+mod wire; // what carries requests
 mod transport; // the same client for the opendal library
 
 use std::fmt;
@@ -30,11 +31,14 @@ use url::Url;
 
 pub use error::{Cause, HttpError, Status};
 pub use setup::SetupError;
+pub(crate) use stream::Outgoing;
+pub(crate) use wire::{Sending, Started, Wire};
 
 use crate::options::Options;
 use crate::runtime::Runtime;
 use limits::Limit;
-use stream::{Counters, Incoming, Outgoing, Pieces, Watch};
+use stream::{Counters, Incoming, Pieces, Watch};
+use wire::Raw;
 
 /// So much of what a server says beside an error is kept.
 const PROBLEM_MAX: u64 = 16 << 10;
@@ -47,7 +51,7 @@ const RESERVE_MAX: u64 = 16 << 20;
 pub(crate) struct Client(Arc<Inner>);
 
 struct Inner {
-    library: reqwest::Client,
+    wire: Arc<dyn Wire>,
     runtime: Runtime,
     clock: Arc<dyn Clock>,
     stall_timeout: Duration,
@@ -109,15 +113,21 @@ impl Client {
         socket: Option<&Path>,
     ) -> Result<Self, SetupError> {
         let runtime = Runtime::get().map_err(|error| SetupError::Library(error.into()))?;
-        Ok(Self(Arc::new(Inner {
-            library: setup::client(options, connections, socket)?,
+        let network = wire::Network::new(options, connections, socket)?;
+        Ok(Self::over(Arc::new(network), runtime, context, options))
+    }
+
+    /// A client that sends everything over this wire.
+    pub(crate) fn over(wire: Arc<dyn Wire>, runtime: Runtime, context: &Context, options: &Options) -> Self {
+        Self(Arc::new(Inner {
+            wire,
             runtime,
             clock: Arc::clone(&context.clock),
             stall_timeout: options.network.stall_timeout,
             upload: Limit::new(options.network.upload_max.clone(), &context.clock),
             download: Limit::new(options.network.download_max.clone(), &context.clock),
             counters: Arc::default(),
-        })))
+        }))
     }
 
     /// Sends a request and waits for the whole answer.
@@ -130,8 +140,23 @@ impl Client {
         limit: u64,
         buffer: &mut Vec<u8>,
     ) -> Result<Answer, HttpError> {
+        self.0.runtime.block_on(self.ask(request, limit, buffer))
+    }
+
+    /// Waits for several requests of [`ask`](Self::ask) at once.
+    pub(crate) fn block_on<T>(&self, future: impl Future<Output = T>) -> T {
+        self.0.runtime.block_on(future)
+    }
+
+    /// [`send`](Self::send) for who waits for several at once.
+    pub(crate) async fn ask(
+        &self,
+        request: Request<'_>,
+        limit: u64,
+        buffer: &mut Vec<u8>,
+    ) -> Result<Answer, HttpError> {
         buffer.clear();
-        self.0.runtime.block_on(self.exchange(request, limit, buffer)).inspect_err(|_| buffer.clear())
+        self.exchange(request, limit, buffer).await.inspect_err(|_| buffer.clear())
     }
 
     /// What went over the wire so far.
@@ -149,10 +174,10 @@ impl Client {
         buffer: &mut Vec<u8>,
     ) -> Result<Answer, HttpError> {
         let Request { method, url, headers, body } = request;
-        let mut sent = reqwest::Request::new(method, url);
-        *sent.headers_mut() = headers;
-        let response = match body.filter(|body| !body.is_empty()) {
-            None => self.start(sent, None).await?,
+        let server = self.0.wire.server(&url);
+        let sending = Sending { method, url, headers, body: None };
+        let started = match body.filter(|body| !body.is_empty()) {
+            None => self.start(sending, None).await?,
             Some(body) => {
                 // The library wants to own what it sends; so a few pieces are copied ahead of the connection.
                 let (feed, pieces) = mpsc::channel(2);
@@ -163,16 +188,18 @@ impl Client {
                         }
                     }
                 };
-                let answering = self.start(sent, Some((Pieces::Fed(pieces), body.len() as u64)));
+                let answering = self.start(sending, Some((Pieces::Fed(pieces), body.len() as u64)));
                 tokio::pin!(answering);
                 tokio::select! {
-                    response = &mut answering => response?,
+                    started = &mut answering => started?,
                     () = feeding => answering.await?,
                 }
             }
         };
-        let mut answer = self.head_of(&response);
-        let mut body = self.body_of(response);
+        let retry_after = retry_after::seconds(&started.headers, self.0.clock.now().seconds);
+        let mut body = self.body_of(started.body, &server);
+        let (status, headers) = (started.status, started.headers);
+        let mut answer = Answer { status, headers, cut: false, problem: Vec::new(), server, retry_after };
         let (into, limit) =
             if answer.status.is_success() { (buffer, limit) } else { (&mut answer.problem, PROBLEM_MAX) };
         if let Some(len) = length(&answer.headers) {
@@ -190,46 +217,26 @@ impl Client {
     }
 
     /// Sends a request with a body of known length and waits for the head of the answer.
-    async fn start(
-        &self,
-        mut request: reqwest::Request,
-        body: Option<(Pieces, u64)>,
-    ) -> Result<reqwest::Response, HttpError> {
+    async fn start(&self, mut request: Sending, body: Option<(Pieces, u64)>) -> Result<Started, HttpError> {
         let inner = &*self.0;
-        let server = server_of(request.url());
         let watch = Watch::new(inner.stall_timeout);
-        if let Some((pieces, len)) = body {
+        request.body = body.map(|(pieces, len)| {
             let (watch, counters) = (Arc::clone(&watch), Arc::clone(&inner.counters));
-            let body = Outgoing::new(pieces, len, inner.upload.clone(), watch, counters);
-            *request.body_mut() = Some(reqwest::Body::wrap(body));
-        }
+            Outgoing::new(pieces, len, inner.upload.clone(), watch, counters)
+        });
+        let server = inner.wire.server(&request.url);
         inner.counters.requests.fetch_add(1, Ordering::Relaxed);
         tokio::select! {
             biased;
-            answered = inner.library.execute(request) => {
-                answered.map_err(|error| HttpError::from_library(&error.without_url(), &server))
-            }
+            started = inner.wire.send(request) => started,
             () = watch.stalled() => Err(HttpError::Stalled { server, after: inner.stall_timeout }),
         }
     }
 
-    fn head_of(&self, response: &reqwest::Response) -> Answer {
-        let now = self.0.clock.now().seconds;
-        Answer {
-            status: response.status(),
-            headers: response.headers().clone(),
-            cut: false,
-            problem: Vec::new(),
-            server: server_of(response.url()),
-            retry_after: retry_after::seconds(response.headers(), now),
-        }
-    }
-
-    fn body_of(&self, response: reqwest::Response) -> Incoming {
+    fn body_of(&self, body: Raw, server: &str) -> Incoming {
         let inner = &*self.0;
-        let server = server_of(response.url());
         let (limit, counters) = (inner.download.clone(), Arc::clone(&inner.counters));
-        Incoming::new(response.bytes_stream(), server, inner.stall_timeout, limit, counters)
+        Incoming::new(body, server.to_owned(), inner.stall_timeout, limit, counters)
     }
 }
 

@@ -20,6 +20,7 @@ use tokio::time::{Instant, Sleep};
 
 use super::error::HttpError;
 use super::limits::Limit;
+use super::wire::Raw;
 
 /// What went over the wire so far: requests, and bytes of bodies.
 #[derive(Debug, Default)]
@@ -104,7 +105,7 @@ impl Pieces {
 
 /// A request's body.
 #[derive(Debug)]
-pub(super) struct Outgoing {
+pub(crate) struct Outgoing {
     pub(super) pieces: Pieces,
     /// Bytes still to come; tells the server the length.
     pub(super) left: u64,
@@ -163,9 +164,6 @@ impl Body for Outgoing {
     }
 }
 
-/// What carries an answer's body.
-type Raw = Pin<Box<dyn Stream<Item = reqwest::Result<Bytes>> + Send + Sync>>;
-
 /// An answer's body.
 pub(super) struct Incoming {
     body: Raw,
@@ -180,13 +178,13 @@ pub(super) struct Incoming {
 
 impl Incoming {
     pub(super) fn new(
-        body: impl Stream<Item = reqwest::Result<Bytes>> + Send + Sync + 'static,
+        body: Raw,
         server: String,
         timeout: Duration,
         limit: Limit,
         counters: Arc<Counters>,
     ) -> Self {
-        Self { body: Box::pin(body), server, timeout, idle: None, limit, counters, pause: Pause::default() }
+        Self { body, server, timeout, idle: None, limit, counters, pause: Pause::default() }
     }
 }
 
@@ -203,10 +201,7 @@ impl Stream for Incoming {
                 this.idle = None;
                 Poll::Ready(Some(Ok(piece)))
             }
-            Poll::Ready(Some(Err(error))) => {
-                Poll::Ready(Some(Err(HttpError::from_library(&error.without_url(), &this.server))))
-            }
-            Poll::Ready(None) => Poll::Ready(None),
+            Poll::Ready(other) => Poll::Ready(other),
             Poll::Pending => {
                 let timeout = this.timeout;
                 let idle = this.idle.get_or_insert_with(|| Box::pin(tokio::time::sleep(timeout)));

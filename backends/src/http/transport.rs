@@ -10,7 +10,7 @@ use url::Url;
 
 use super::error::{Cause, HttpError};
 use super::stream::Pieces;
-use super::{Client, length};
+use super::{Client, Sending, length};
 
 impl Client {
     /// This client for an operator's context.
@@ -28,19 +28,16 @@ impl HttpTransport for Transport {
             let server = parts.uri.authority().map_or("the server", |at| at.host()).to_owned();
             as_theirs(HttpError::Invalid { server, source: Cause::text(error.to_string()) })
         })?;
-        let is_head = parts.method == Method::HEAD;
-        let mut ours = reqwest::Request::new(parts.method, url);
-        *ours.headers_mut() = parts.headers;
+        let (is_head, server) = (parts.method == Method::HEAD, self.0.0.wire.server(&url));
+        let request = Sending { method: parts.method, url, headers: parts.headers, body: None };
         let len = body.len() as u64;
         let body = (len > 0).then(|| (Pieces::Here(body.collect::<VecDeque<_>>()), len));
-        let mut answered = self.0.start(ours, body).await.map_err(as_theirs)?;
-        let (status, version) = (answered.status(), answered.version());
-        let headers = std::mem::take(answered.headers_mut());
-        let len = length(&headers).filter(|_| !is_head);
-        let pieces = self.0.body_of(answered).map_ok(Buffer::from).map_err(as_theirs);
+        let started = self.0.start(request, body).await.map_err(as_theirs)?;
+        let len = length(&started.headers).filter(|_| !is_head);
+        let pieces = self.0.body_of(started.body, &server).map_ok(Buffer::from).map_err(as_theirs);
         let mut response = Response::new(HttpBody::new(pieces, len));
-        (*response.status_mut(), *response.version_mut(), *response.headers_mut()) =
-            (status, version, headers);
+        (*response.status_mut(), *response.version_mut()) = (started.status, started.version);
+        *response.headers_mut() = started.headers;
         response.extensions_mut().insert(parts.uri);
         Ok(response)
     }

@@ -218,7 +218,7 @@ fn clean(path: &str) -> String {
 }
 
 /// Replaces `%41` by `A`; nothing if a `%` is not followed by two digits or the result is not UTF-8.
-fn percent_decoded(text: &str) -> Option<String> {
+pub(crate) fn percent_decoded(text: &str) -> Option<String> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
     while let Some((&byte, after)) = rest.split_first() {

@@ -4,10 +4,12 @@ use std::io::{Read, Write};
 use std::path::Path;
 use std::process::{Child, Stdio};
 
+use repo_core::repository::{LockKind, LockOptions};
 use rustix::process::{Pid, Signal, kill_process};
 use tests::fixtures::{Fixture, PASSWORD, empty_repository, files_in};
 use tests::larder::larder;
 use tests::program::{Program, Ran};
+use tests::repo::{context, on_disk, open};
 
 use super::check;
 
@@ -155,6 +157,19 @@ fn locks_of_others_are_told_as_restic_tells_them() {
     assert!(lines[2].starts_with("storage ID "), "{ran}");
     assert_eq!(lines[3], "the `unlock` command can be used to remove stale locks");
     assert!(ran.stdout.contains("repo already locked, waiting up to 0s for the lock\n"), "{ran}");
+}
+
+/// Nothing that happens to a repository meanwhile can spoil a list of snapshots.
+#[test]
+fn snapshots_are_listed_while_somebody_works_alone_and_files_are_not() {
+    let fixture = Fixture::unpack("damaged");
+    let repository = open(on_disk(&fixture.case("base")));
+    let alone = repository.lock(&context(), LockKind::Exclusive, &LockOptions::default()).unwrap();
+    let code = |line: &str| larder().on(&fixture.case("base")).args(line.split(' ')).run().code;
+    assert_eq!(code("snapshots"), 0);
+    assert_eq!(code("ls latest"), 11);
+    alone.release().unwrap();
+    assert_eq!(code("ls latest"), 0);
 }
 
 #[test]

@@ -36,9 +36,15 @@ impl CacheFolder {
         for entry in entries {
             let entry = entry?;
             let Ok(name) = entry.file_name().into_string() else { continue };
-            let metadata = entry.metadata()?;
-            if is_cache(&name) && metadata.is_dir() {
-                found.push(Self { name, path: entry.path(), used: timestamp(metadata.modified()?) });
+            if !is_cache(&name) {
+                continue;
+            }
+            match entry.metadata() {
+                Ok(metadata) if metadata.is_dir() => {
+                    found.push(Self { name, path: entry.path(), used: timestamp(metadata.modified()?) });
+                }
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {} // no folder, or just removed by somebody
             }
         }
         found.sort_by(|a, b| (a.used, &a.name).cmp(&(b.used, &b.name)));

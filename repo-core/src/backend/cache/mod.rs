@@ -36,12 +36,14 @@ use crate::context::{Context, Event};
 use crate::format::limits;
 use crate::hash::sha256;
 use crate::id::{FileId, FileKind, Id, PackId};
-use crate::parallel::Budget;
+use crate::parallel::{Budget, Permit};
 
 /// A pack that is longer is read in parts, from the storage. Programs stop at 128 MiB and a blob.
 const PACK_BYTES_MAX: u64 = 144 << 20;
-/// So many packs are held in memory at a time on their way into the cache.
+/// So many packs are held in memory at a time on their way into the cache, if they are not longer than most: 16 MiB
+/// is what programs aim at. A longer one is held alone.
 const FETCHES: u64 = 4;
+const COMMON_BYTES_MAX: u64 = 32 << 20;
 /// Nothing so short is a sealed file.
 const BYTES_MIN: usize = limits::SEAL_BYTES as usize;
 /// After this age a pack that no index lists is no longer part of a backup under way.
@@ -113,6 +115,8 @@ pub struct CacheBackend {
     is_new: bool,
     packs: Packs,
     fetches: Budget,
+    /// Whether one was longer than most.
+    has_long_packs: AtomicBool,
     /// Whether writing failed once.
     is_full: AtomicBool,
 }
@@ -135,6 +139,7 @@ impl CacheBackend {
             is_new,
             packs: Packs::default(),
             fetches: Budget::new(FETCHES),
+            has_long_packs: AtomicBool::new(false),
             is_full: AtomicBool::new(false),
         })
     }
@@ -222,7 +227,7 @@ impl CacheBackend {
                     if self.is_full.load(Ordering::Relaxed) {
                         return Ok(false);
                     }
-                    let Some(whole) = self.fetch(pack)? else {
+                    let Some((whole, _permit)) = self.fetch(pack)? else {
                         turn.not_here();
                         return Ok(false);
                     };
@@ -240,18 +245,28 @@ impl CacheBackend {
         Ok(false)
     }
 
-    /// A whole pack; `None` if what is stored is too long to be kept, or damaged.
-    fn fetch(&self, pack: PackId) -> Result<Option<Vec<u8>>, BackendError> {
-        let _permit = self.fetches.take(1);
-        let mut whole = Vec::new();
-        match self.inner.read_all(pack.into(), PACK_BYTES_MAX, &mut whole) {
-            Ok(()) => Ok(Some(whole).filter(|whole| sha256(whole) == pack.0)),
-            Err(error) if error.kind() == ErrorKind::TooLong => Ok(None),
-            Err(error) => Err(error),
+    /// A whole pack, and the permit to hold it; `None` if what is stored is too long to be kept, or damaged.
+    fn fetch(&self, pack: PackId) -> Result<Option<(Vec<u8>, Permit<'_>)>, BackendError> {
+        for (limit, share) in [(COMMON_BYTES_MAX, 1), (PACK_BYTES_MAX, FETCHES)] {
+            // Where one pack is long, so are the others.
+            if share == 1 && self.has_long_packs.load(Ordering::Relaxed) {
+                continue;
+            }
+            let permit = self.fetches.take(share);
+            let mut whole = Vec::new();
+            match self.inner.read_all(pack.into(), limit, &mut whole) {
+                Ok(()) if sha256(&whole) == pack.0 => return Ok(Some((whole, permit))),
+                Ok(()) => return Ok(None),
+                Err(error) if error.kind() == ErrorKind::TooLong => {
+                    self.has_long_packs.store(true, Ordering::Relaxed);
+                }
+                Err(error) => return Err(error),
+            }
         }
+        Ok(None)
     }
 
-    /// Adds an entry, and gives whether it is there. The first failure is told and the last one tried.
+    /// Adds an entry, and gives whether it is there now. After a failure, which is told, nothing more is added.
     fn keep(&self, file: FileId, content: &[u8]) -> bool {
         if content.len() <= BYTES_MIN || self.is_full.load(Ordering::Relaxed) {
             return false;

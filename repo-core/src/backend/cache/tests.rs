@@ -275,6 +275,21 @@ fn a_pack_that_is_damaged_in_the_storage_is_read_there_in_parts() {
 }
 
 #[test]
+fn a_pack_that_is_longer_than_most_is_kept_too() {
+    for len in [COMMON_BYTES_MAX, COMMON_BYTES_MAX + 1] {
+        let place = Place::new();
+        let file = place.stored(FileKind::Pack, &vec![b'p'; usize::try_from(len).unwrap()]);
+        let process = place.open();
+        process.hint_trees(&[file.id.into()]);
+        assert_eq!(inside(&process, file, len - 3..len), b"ppp");
+        assert_eq!(inside(&process, file, 0..2), b"pp");
+        assert!(place.entry(file).exists());
+        assert_eq!(place.reads(FileKind::Pack).bytes, len);
+        assert_eq!(process.has_long_packs.load(Ordering::Relaxed), len > COMMON_BYTES_MAX);
+    }
+}
+
+#[test]
 fn a_damaged_record_of_the_storage_is_not_kept() {
     let place = Place::new();
     let file = place.stored(FileKind::Index, &RECORD);

@@ -1,6 +1,7 @@
 //! The real restic: the one that `LARDER_TEST_RESTIC` names, else `restic` on the PATH.
 
 use std::path::PathBuf;
+use std::sync::OnceLock;
 
 use crate::program::Program;
 
@@ -11,9 +12,12 @@ pub fn restic() -> Program {
 
 /// Major, minor and patch version of that restic.
 pub fn version() -> (u32, u32, u32) {
-    let output = restic().command().arg("version").output().expect("restic starts");
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    parse(&text).unwrap_or_else(|| panic!("restic says its version in words we do not know: {text}"))
+    static ASKED: OnceLock<(u32, u32, u32)> = OnceLock::new();
+    *ASKED.get_or_init(|| {
+        let output = restic().command().arg("version").output().expect("restic starts");
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        parse(&text).unwrap_or_else(|| panic!("restic says its version in words we do not know: {text}"))
+    })
 }
 
 fn find() -> PathBuf {

@@ -7,6 +7,7 @@
 mod ends; // exit codes, mistakes, signals
 mod looks; // commands that look into a repository
 mod makes; // commands that make something
+mod removes; // commands that remove or replace snapshots
 
 use std::path::Path;
 

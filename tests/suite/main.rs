@@ -17,6 +17,7 @@ mod source_truth; // what a backup could not save, and what it reads again
 mod fuzz_replay; // what the fuzzers try, on seeds and mutations of them
 mod crash; // the machine stops at operation N, for every N
 mod damage_found; // what a check finds
+mod forget; // which snapshots go: random policies against restic, stops at every point
 mod query; // answers about snapshots, as restic gives them
 mod cli; // what people and scripts meet: text, JSON, exit codes
 mod kill; // the process is killed in the middle of a backup

@@ -13,6 +13,7 @@ pub mod values;
 
 pub mod filter;
 pub mod global;
+pub mod prune_flags;
 
 pub mod backup;
 pub mod cache;
@@ -21,6 +22,7 @@ pub mod check;
 pub mod diff;
 pub mod dump;
 pub mod find;
+pub mod forget;
 pub mod generate;
 pub mod help;
 pub mod init;
@@ -31,6 +33,7 @@ pub mod quickstart;
 pub mod restore;
 pub mod stats;
 pub mod snapshots;
+pub mod tag;
 pub mod unlock;
 pub mod version;
 
@@ -76,6 +79,8 @@ pub enum Command {
     Dump(dump::Dump),
     Stats(stats::Stats),
     Check(check::Check),
+    Forget(Box<forget::Forget>),
+    Tag(tag::Tag),
     Key(key::Key),
     Unlock(unlock::Unlock),
     Cat(cat::Cat),
@@ -108,6 +113,9 @@ pub fn outdated(command: &Command) -> Vec<&'static str> {
     let mut lines = Vec::new();
     match command {
         Command::Backup(args) if args.hostname.is_some() => {
+            lines.push("Flag --hostname has been deprecated, use --host");
+        }
+        Command::Forget(args) if !args.hostname.is_empty() => {
             lines.push("Flag --hostname has been deprecated, use --host");
         }
         Command::Snapshots(args) if args.last => {

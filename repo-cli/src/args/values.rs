@@ -5,6 +5,7 @@
 use std::time::Duration;
 
 use repo_core::ops::check::ReadData;
+use repo_core::ops::forget::Count;
 use repo_core::time::{Civil, Time, Timestamp, Zone};
 
 /// A value that cannot be read: what was typed, and how it should look.
@@ -92,6 +93,48 @@ pub fn subset(text: &str) -> Result<ReadData, ValueError> {
         Ok(bytes) if bytes > 0 => Ok(ReadData::Bytes(bytes)),
         _ => Err(error()),
     }
+}
+
+/// How much that nobody uses may stay.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Unused {
+    /// So many bytes.
+    Bytes(u64),
+    /// So many percent of what remains.
+    Percent(f64),
+    /// Any amount.
+    Unlimited,
+}
+
+/// A limit of unused data: a size, a percentage below 100, or `unlimited`.
+pub fn unused(text: &str) -> Result<Unused, ValueError> {
+    let error =
+        || wrong(text, "limit", "a size such as 10g, a percentage below 100 such as 5%, or unlimited");
+    if text == "unlimited" {
+        return Ok(Unused::Unlimited);
+    }
+    let Some(number) = text.strip_suffix('%') else {
+        return size(text).map(Unused::Bytes).map_err(|_| error());
+    };
+    let percent: f64 = number.parse().map_err(|_| error())?;
+    if (0.0..100.0).contains(&percent) { Ok(Unused::Percent(percent)) } else { Err(error()) }
+}
+
+/// How many snapshots a rule keeps: a number or `unlimited`.
+pub fn count(text: &str) -> Result<Count, ValueError> {
+    if text == "unlimited" {
+        return Ok(Count::Unlimited);
+    }
+    let number: i64 = text.parse().map_err(|_| wrong(text, "count", "a whole number or unlimited"))?;
+    match u64::try_from(number) {
+        Ok(number) => Ok(Count::AtMost(number)),
+        Err(_) => Err(wrong(text, "count", "unlimited instead of a negative number")),
+    }
+}
+
+/// A zone of the zone database, or `local`.
+pub fn zone(text: &str) -> Result<Zone, ValueError> {
+    Zone::named(text).ok_or_else(|| wrong(text, "time zone", "a name such as Europe/Berlin, or local"))
 }
 
 /// A yes or no as Go reads it.
@@ -301,6 +344,31 @@ mod tests {
         check("100%", Some(ReadData::Percent(100.0)));
         check("1M", Some(ReadData::Bytes(1 << 20)));
         for text in ["0/5", "6/5", "1/257", "1/", "/", "0%", "101%", "x%", "0", "1.5M", ""] {
+            check(text, None);
+        }
+    }
+
+    #[test]
+    fn unused_data_is_limited_by_size_by_share_or_not_at_all() {
+        let check = |text: &str, expected: Option<Unused>| assert_eq!(unused(text).ok(), expected, "{text}");
+        check("5%", Some(Unused::Percent(5.0)));
+        check("0%", Some(Unused::Percent(0.0)));
+        check("2.5%", Some(Unused::Percent(2.5)));
+        check("1k", Some(Unused::Bytes(1024)));
+        check("0", Some(Unused::Bytes(0)));
+        check("unlimited", Some(Unused::Unlimited));
+        for text in ["", "100%", "-1%", "x%", "%", "NaN%", "1.5k", "Unlimited"] {
+            check(text, None);
+        }
+    }
+
+    #[test]
+    fn counts_are_numbers_or_unlimited() {
+        let check = |text: &str, expected: Option<Count>| assert_eq!(count(text).ok(), expected, "{text}");
+        check("0", Some(Count::AtMost(0)));
+        check("+7", Some(Count::AtMost(7)));
+        check("unlimited", Some(Count::Unlimited));
+        for text in ["", "-1", "x", "1.5", "9999999999999999999", "++1", "all"] {
             check(text, None);
         }
     }

@@ -7,6 +7,7 @@ mod check;
 mod diff;
 mod dump;
 mod find;
+mod forget;
 mod generate;
 mod help;
 mod init;
@@ -17,6 +18,7 @@ mod quickstart;
 mod restore;
 mod snapshots;
 mod stats;
+mod tag;
 mod unlock;
 mod version;
 
@@ -53,6 +55,8 @@ fn run_command(session: &Session, command: Command, typed: &Global) -> Result<()
         Command::Quickstart(args) => quickstart::run(session, &args, typed),
         Command::Restore(args) => restore::run(session, &args),
         Command::Diff(args) => diff::run(session, &args),
+        Command::Forget(args) => forget::run(session, &args),
+        Command::Tag(args) => tag::run(session, &args),
         Command::Find(args) => find::run(session, &args),
         Command::Dump(args) => dump::run(session, &args),
         Command::Stats(args) => stats::run(session, &args),

@@ -111,6 +111,7 @@ fn name(stage: Stage) -> Name {
         Stage::ReadPacks => "read packs",
         Stage::Restore => "restore",
         Stage::Verify => "verify",
+        Stage::Remove => "remove",
         _ => "other",
     }
 }

@@ -16,9 +16,21 @@ pub struct SnapshotTable<'a> {
     pub zone: &'a Zone,
 }
 
+/// Reasons stand between tags and paths.
+const REASONS_AT: usize = 4;
+
 impl SnapshotTable<'_> {
     /// The table's lines; none for no snapshots.
     pub fn lines(&self, snapshots: &[Stored]) -> Vec<String> {
+        self.lines_of(snapshots, None)
+    }
+
+    /// The same with the reasons to keep each of them, in the same order. The short table has no room for reasons.
+    pub fn lines_with_reasons(&self, snapshots: &[Stored], reasons: &[Vec<String>]) -> Vec<String> {
+        self.lines_of(snapshots, Some(reasons).filter(|_| !self.compact))
+    }
+
+    fn lines_of(&self, snapshots: &[Stored], reasons: Option<&[Vec<String>]>) -> Vec<String> {
         if snapshots.is_empty() {
             return Vec::new();
         }
@@ -27,7 +39,11 @@ impl SnapshotTable<'_> {
         if self.compact {
             table.column("Host").column("Tags  ");
         } else {
-            table.column("Host      ").column("Tags      ").column("Paths");
+            table.column("Host      ").column("Tags      ");
+            if reasons.is_some() {
+                table.column("Reasons");
+            }
+            table.column("Paths");
         }
         let sized = snapshots.iter().any(|stored| stored.snapshot.summary.is_some());
         if sized {
@@ -35,8 +51,16 @@ impl SnapshotTable<'_> {
         }
         // Rows of several lines are kept apart.
         table.spaced = !self.compact && snapshots.iter().any(|stored| stored.snapshot.paths.len() > 1);
-        for stored in snapshots {
-            table.row(self.row(stored));
+        for (at, stored) in snapshots.iter().enumerate() {
+            let mut row = self.row(stored);
+            if let Some(reasons) = reasons {
+                let reasons = reasons.get(at).map(|reasons| reasons.iter().map(|one| one_line(one)));
+                row.insert(
+                    REASONS_AT,
+                    reasons.map(|all| all.collect::<Vec<_>>().join("\n")).unwrap_or_default(),
+                );
+            }
+            table.row(row);
         }
         table.footer("Timestamps shown in local time");
         table.footer(format!("{} snapshots", snapshots.len()));

@@ -2,10 +2,12 @@
 
 mod backup;
 mod check;
+mod remove;
 mod restore;
 
 pub use backup::BackupView;
 pub use check::CheckView;
+pub use remove::RemoveView;
 pub use restore::RestoreView;
 
 use std::error::Error;

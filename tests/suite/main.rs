@@ -13,6 +13,7 @@ mod golden; // repositories that restic wrote, opened, read and restored
 mod restore; // files come back, whatever stands in the way
 mod model; // random lives of a repository against plain copies
 mod cost; // requests that operations make
+mod requests; // what whole runs cost on a real server
 mod source_truth; // what a backup could not save, and what it reads again
 mod fuzz_replay; // what the fuzzers try, on seeds and mutations of them
 mod crash; // the machine stops at operation N, for every N

@@ -132,6 +132,20 @@ pub enum Stage {
     Verify,
     /// Removing files of the repository: files.
     Remove,
+    /// Walking trees for what is in use: snapshots.
+    FindUsed,
+    /// Deciding what becomes of each pack: packs.
+    PlanPacks,
+    /// Copying blobs that are in use out of packs that go: packs and bytes.
+    Repack,
+    /// Reading packs' headers for the index: packs.
+    ReadHeaders,
+    /// Writing the index anew: old index files read.
+    RewriteIndex,
+    /// Removing index files that were replaced.
+    RemoveIndex,
+    /// Removing packs that the index has forgotten: packs.
+    RemovePacks,
 }
 
 /// How an entry compares with what was there before.

@@ -17,6 +17,8 @@ mod requests; // what whole runs cost on a real server
 mod source_truth; // what a backup could not save, and what it reads again
 mod fuzz_replay; // what the fuzzers try, on seeds and mutations of them
 mod crash; // the machine stops at operation N, for every N
+mod prune; // what no snapshot needs goes, and nothing else
+mod repair; // what is left of a damaged repository is mended
 mod damage_found; // what a check finds
 mod forget; // which snapshots go: random policies against restic, stops at every point
 mod query; // answers about snapshots, as restic gives them

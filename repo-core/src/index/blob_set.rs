@@ -54,14 +54,19 @@ impl BlobSet {
         self.bits.iter().all(|word| word.load(Ordering::Relaxed) == 0) && self.unlisted().is_empty()
     }
 
+    /// The blobs in the set that no index file lists, sorted.
+    pub fn missing(&self) -> Vec<BlobId> {
+        let mut missing: Vec<BlobId> = self.unlisted().iter().copied().collect();
+        missing.sort_unstable();
+        missing
+    }
+
     /// Every blob once: those in the index by kind and name, then the others by kind and name.
     pub fn iter(&self) -> impl Iterator<Item = BlobId> + '_ {
         let listed = self.index.slots().filter(|(slot, _)| {
             self.bits.get(slot / 64).is_some_and(|word| word.load(Ordering::Relaxed) >> (slot % 64) & 1 == 1)
         });
-        let mut unlisted: Vec<BlobId> = self.unlisted().iter().copied().collect();
-        unlisted.sort_unstable();
-        listed.map(|(_, blob)| blob).chain(unlisted)
+        listed.map(|(_, blob)| blob).chain(self.missing())
     }
 
     fn bit(&self, blob: &BlobId) -> Option<(&AtomicU64, u64)> {

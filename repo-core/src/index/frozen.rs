@@ -9,8 +9,11 @@ use std::ops::Range;
 
 use rayon::slice::ParallelSliceMut;
 
-use crate::format::Place;
+use crate::format::{PackHeader, Place, limits};
 use crate::id::{BlobId, BlobKind, Id, PackId};
+
+/// What compression adds to a blob's entry in a pack's header, in bytes: the plain length.
+const COMPRESSED_BYTES: u64 = 4;
 
 /// Entries per position of the directory, on average.
 const BUCKET: usize = 16;
@@ -41,6 +44,30 @@ pub struct PackSummary {
     pub compressed_blobs: u32,
     /// How many index files list the pack; more than one is a harmless duplicate if they agree.
     pub listed: u32,
+}
+
+impl PackSummary {
+    /// Length in bytes of a pack that holds exactly what is listed (format: section 4).
+    pub fn file_len(&self) -> u64 {
+        let blobs = u64::from(self.data_blobs) + u64::from(self.tree_blobs);
+        self.blob_bytes
+            + blobs * u64::from(PackHeader::entry_len(None))
+            + u64::from(self.compressed_blobs) * COMPRESSED_BYTES
+            + u64::from(limits::SEAL_BYTES + PackHeader::TRAILER_BYTES)
+    }
+}
+
+/// One listed copy of a blob.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BlobCopy {
+    /// Its number: copies are counted through the whole index, those of one blob next to each other.
+    pub number: u32,
+    /// Which blob.
+    pub blob: BlobId,
+    /// Its pack's position in [`Index::packs`].
+    pub pack: usize,
+    /// Where it lies.
+    pub place: Place,
 }
 
 /// Collects what index files list. [`build`](Self::build) sorts it once.
@@ -81,9 +108,23 @@ impl Builder {
         }
     }
 
-    /// Sorts and freezes. Entries that say the same twice become one.
+    /// Sorts and freezes. Entries that say the same twice become one. The result does not depend on the order in
+    /// which packs were added.
     pub fn build(self) -> Index {
-        let Self { tables, mut packs, numbers: _ } = self;
+        let Self { mut tables, mut packs, numbers } = self;
+        packs.sort_unstable_by_key(|pack| pack.id);
+        let mut sorted = vec![0; packs.len()];
+        for (at, pack) in packs.iter().enumerate() {
+            if let Some(number) = numbers.get(&pack.id)
+                && let Some(place) = sorted.get_mut(*number as usize)
+            {
+                *place = u32::try_from(at).unwrap_or(u32::MAX);
+            }
+        }
+        drop(numbers);
+        for entry in tables.iter_mut().flatten() {
+            entry.pack = sorted.get(entry.pack as usize).copied().unwrap_or(u32::MAX);
+        }
         let tables = tables.map(Table::build);
         for (kind, table) in [BlobKind::Data, BlobKind::Tree].into_iter().zip(&tables) {
             for entry in &table.entries {
@@ -139,7 +180,7 @@ impl Index {
         self.packs.is_empty()
     }
 
-    /// Every pack that is listed, in no order.
+    /// Every pack that is listed, sorted by name.
     pub fn packs(&self) -> &[PackSummary] {
         &self.packs
     }
@@ -152,6 +193,23 @@ impl Index {
                 .iter()
                 .filter_map(move |entry| Some((BlobId { kind, id: entry.id }, self.place(entry)?)))
         })
+    }
+
+    /// Every copy of every blob, numbered; sorted by kind and name, so that the copies of a blob follow each other.
+    pub fn copies(&self) -> impl Iterator<Item = BlobCopy> + '_ {
+        (0..u32::try_from(self.slot_count()).unwrap_or(u32::MAX)).map_while(|number| self.copy_at(number))
+    }
+
+    /// The copy of that number.
+    pub fn copy_at(&self, number: u32) -> Option<BlobCopy> {
+        let [data, tree] = &self.tables;
+        let at = number as usize;
+        let (kind, entry) = match data.entries.get(at) {
+            Some(entry) => (BlobKind::Data, entry),
+            None => (BlobKind::Tree, tree.entries.get(at - data.entries.len())?),
+        };
+        let (blob, pack) = (BlobId { kind, id: entry.id }, entry.pack as usize);
+        Some(BlobCopy { number, blob, pack, place: self.place(entry)? })
     }
 
     /// Numbers below this are given by [`slot_of`](Self::slot_of).

@@ -15,5 +15,5 @@ mod pending;
 mod blob_set;
 
 pub use blob_set::BlobSet;
-pub use frozen::{Builder, Index, PackSummary};
+pub use frozen::{BlobCopy, Builder, Index, PackSummary};
 pub use pending::Pending;

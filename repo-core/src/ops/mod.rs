@@ -6,3 +6,5 @@ pub mod restore; // a snapshot → files below a directory
 pub mod forget; // snapshots + rules → those that go
 pub mod tag; // other tags, protection included
 pub mod query; // ls, find, diff, stats, dump
+pub mod prune; // frees what no snapshot needs
+pub mod repair; // mends what is left of a damaged repository

@@ -1,5 +1,6 @@
 //! Index files → the index in memory.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use crate::backend::BackendError;
@@ -33,6 +34,8 @@ pub struct LoadedIndex {
     pub unreadable: Vec<(IndexId, RecordError)>,
     /// Entries that make no sense and were left out, by file.
     pub odd_entries: Vec<(IndexId, u64)>,
+    /// Packs that another program will remove one day; the index does not list them.
+    pub marked: Vec<PackId>,
 }
 
 impl Repository {
@@ -49,7 +52,17 @@ impl Repository {
 
     /// Loads the index and says which files were unreadable, without telling the observer.
     pub fn load_index_with_report(&self, context: &Context) -> Result<LoadedIndex, IndexError> {
-        let listed = self.backend.list(FileKind::Index)?;
+        self.load_index_without(context, &HashSet::new())
+    }
+
+    /// Loads what stands in other files than these.
+    pub(crate) fn load_index_without(
+        &self,
+        context: &Context,
+        without: &HashSet<IndexId>,
+    ) -> Result<LoadedIndex, IndexError> {
+        let mut listed = self.backend.list(FileKind::Index)?;
+        listed.retain(|file| !without.contains(&IndexId(file.id)));
         let (total, bytes) = (listed.len() as u64, listed.iter().map(|file| file.size).sum());
         context.tell(&Event::Begin { stage: Stage::LoadIndex, total, bytes });
         let mut loaded = Loading::default();
@@ -91,6 +104,7 @@ struct Loading {
     files: Vec<IndexId>,
     unreadable: Vec<(IndexId, RecordError)>,
     odd_entries: Vec<(IndexId, u64)>,
+    marked: Vec<PackId>,
 }
 
 impl Loading {
@@ -106,6 +120,7 @@ impl Loading {
                         pack.blobs.iter().map(|blob| (blob.blob_id(), blob.place(pack.id))),
                     );
                 }
+                self.marked.extend(file.packs_to_delete.iter().map(|marked| marked.pack.id));
                 self.files.push(id);
             }
             // Somebody's prune replaced it meanwhile: its content stands in a newer file.
@@ -118,7 +133,7 @@ impl Loading {
     }
 
     fn finish(self) -> LoadedIndex {
-        let Self { builder, files, unreadable, odd_entries } = self;
-        LoadedIndex { index: builder.build(), files, unreadable, odd_entries }
+        let Self { builder, files, unreadable, odd_entries, marked } = self;
+        LoadedIndex { index: builder.build(), files, unreadable, odd_entries, marked }
     }
 }

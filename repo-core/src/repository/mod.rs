@@ -11,6 +11,9 @@ mod lock;
 mod open;
 mod reader;
 mod writer;
+mod pack_header;
+mod repack;
+mod rewrite_index;
 
 pub use files::{Record, RecordError};
 pub use keys::{KeyError, KeyLabel, StoredKey};
@@ -19,7 +22,12 @@ pub use lock::{LockError, LockGuard, LockKind, LockOptions, LockOwner, StoredLoc
 pub use open::{
     InitChunker, InitError, InitOptions, OpenError, OpenOptions, Password, UnknownChunker, Unopened,
 };
-pub use reader::{ReadError, Reader};
+pub use pack_header::PackHeaderError;
+pub use reader::{ReadError, Reader, StoredBlob};
+pub(crate) use repack::Load;
+pub use repack::RepackError;
+pub use rewrite_index::RewriteError;
+pub(crate) use rewrite_index::{IndexChange, IndexCollector};
 pub use writer::{BlobWriter, Receipt, Saved, WriteError, Writer, WriterOptions};
 
 use std::fmt;

@@ -4,6 +4,7 @@
 //! one is tried.
 
 use std::fmt;
+use std::num::NonZeroU32;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -83,6 +84,17 @@ pub struct Reader {
     tools: Mutex<Vec<Tools>>,
 }
 
+/// A blob as one pack holds it: verified, and the bytes it was read from.
+#[derive(Debug, Clone, Copy)]
+pub struct StoredBlob<'a> {
+    /// The content.
+    pub plain: &'a [u8],
+    /// The stored bytes.
+    pub sealed: &'a [u8],
+    /// Plain length in bytes if the blob is compressed.
+    pub plain_len: Option<NonZeroU32>,
+}
+
 /// What one thread needs to open blobs; kept for the next one.
 struct Tools {
     opener: Opener,
@@ -146,6 +158,41 @@ impl Reader {
                         Ok(()) => sink(mark, Ok(&tools.plain))?,
                         Err(error) => sink(mark, Err(error))?,
                     }
+                }
+                tools.stored = stored;
+            }
+            Ok(())
+        })
+    }
+
+    /// Reads many blobs of one pack in few requests and hands each to `sink`, opened and as it is stored.
+    ///
+    /// Only from this pack: whoever asks for a copy wants to know whether this one is sound.
+    pub fn pack_copies<T, E>(
+        &self,
+        pack: PackId,
+        blobs: impl IntoIterator<Item = (BlobId, Place, T)>,
+        mut sink: impl FnMut(T, Result<StoredBlob<'_>, ReadError>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let wanted =
+            blobs.into_iter().map(|(blob, place, mark)| (place.range(), (blob, place, mark))).collect();
+        self.with_tools(|tools| {
+            for read in join(wanted) {
+                let mut stored = std::mem::take(&mut tools.stored);
+                let fetched = self.repository.backend.read(pack.into(), read.range.clone(), &mut stored);
+                for (range, (blob, place, mark)) in read.blobs {
+                    let bytes = fetched.as_ref().ok().and_then(|()| part(&stored, &read.range, &range));
+                    let opened = bytes.filter(|bytes| {
+                        tools.opener.open(&blob, bytes, place.plain_len, &mut tools.plain).is_ok()
+                    });
+                    // A single read says precisely what is wrong, or was wrong only then.
+                    let again = if opened.is_none() { self.read_copy(tools, &blob, &place) } else { Ok(()) };
+                    let result = again.map(|()| StoredBlob {
+                        plain: &tools.plain,
+                        sealed: opened.unwrap_or(&tools.stored),
+                        plain_len: place.plain_len,
+                    });
+                    sink(mark, result)?;
                 }
                 tools.stored = stored;
             }

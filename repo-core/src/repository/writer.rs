@@ -11,24 +11,23 @@
 
 use std::fmt;
 use std::mem;
+use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use crate::backend::BackendError;
-use crate::blob::{SealError, SealPolicy, Sealer};
+use crate::blob::{SealError, SealPolicy, Sealed, Sealer};
 use crate::compress::Compression;
-use crate::context::{Cancelled, Context};
+use crate::context::{Cancelled, Context, Random};
 use crate::format::{IndexFile, IndexedPack, PackHeader};
 use crate::id::{BlobId, BlobKind};
 use crate::index::{Index, Pending};
 use crate::pack::{FinishedPack, PackBuilder, PackSize};
 use crate::parallel::{self, Queue};
+use crate::repository::rewrite_index::INDEX_BLOBS_MAX;
 use crate::repository::{RecordError, Repository};
-
-/// An index file is stored once it lists so many blobs (format: section 5).
-const INDEX_BLOBS_MAX: usize = 50_000;
 
 /// An index file is stored once it is so old.
 const INDEX_AGE_MAX: Duration = Duration::from_mins(10);
@@ -219,6 +218,14 @@ impl Writer {
         self.shared.knows(blob)
     }
 
+    pub(super) fn options(&self) -> &WriterOptions {
+        &self.shared.options
+    }
+
+    pub(super) fn repository(&self) -> &Repository {
+        &self.shared.repository
+    }
+
     /// Stores what is left and waits until packs, then index, are durable.
     ///
     /// Every [`BlobWriter`] was flushed before. The first error of the run is returned here.
@@ -354,6 +361,31 @@ impl BlobWriter {
 
     /// Stores a blob unless it is known. `blob` is the hash of `plain`, made by the caller.
     pub fn save(&mut self, blob: &BlobId, plain: &[u8]) -> Result<Saved, WriteError> {
+        self.add(blob, |pack, sealer, random| pack.add(sealer, random, blob, plain))
+    }
+
+    /// Stores a blob that is sealed already, as it is, unless it is known. The caller opened it and compared it
+    /// with its name.
+    pub fn save_sealed(
+        &mut self,
+        blob: &BlobId,
+        sealed: &[u8],
+        plain_len: Option<NonZeroU32>,
+    ) -> Result<Saved, WriteError> {
+        let too_long = SealError::TooLong { blob: *blob, len: sealed.len() };
+        let len = u32::try_from(sealed.len()).map_err(|_| too_long)?;
+        self.add(blob, |pack, _, _| {
+            pack.add_sealed(blob, sealed, plain_len);
+            Ok(Sealed { len, plain_len })
+        })
+    }
+
+    /// Claims a blob, lets `fill` put it into an open pack, and queues the pack once it is full.
+    fn add(
+        &mut self,
+        blob: &BlobId,
+        fill: impl FnOnce(&mut PackBuilder, &mut Sealer, &dyn Random) -> Result<Sealed, SealError>,
+    ) -> Result<Saved, WriteError> {
         if self.shared.index.contains(blob) || !self.shared.pending.claim(*blob) {
             return Ok(Saved::Known);
         }
@@ -366,7 +398,7 @@ impl BlobWriter {
             // goes over it, and the header.
             PackBuilder::new(kept.unwrap_or_else(|| Vec::with_capacity(target + BEYOND_TARGET)))
         });
-        let sealed = pack.add(&mut self.sealer, random, blob, plain)?;
+        let sealed = fill(pack, &mut self.sealer, random)?;
         let packed = u64::from(sealed.len) + u64::from(PackHeader::entry_len(sealed.plain_len));
         if pack.is_full(target)
             && let Some(full) = slot.take()
@@ -408,7 +440,7 @@ fn kind_number(kind: BlobKind) -> usize {
 }
 
 /// A random open pack.
-fn choose(random: &dyn crate::context::Random) -> usize {
+fn choose(random: &dyn Random) -> usize {
     let mut byte = [0];
     random.fill(&mut byte);
     usize::from(byte[0]) % OPEN_PACKS

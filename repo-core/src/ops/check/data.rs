@@ -80,7 +80,7 @@ pub(super) fn read(
     let (total, bytes) = (packs.len() as u64, packs.iter().map(|(_, size)| size).sum());
     context.tell(&Event::Begin { stage: Stage::ReadPacks, total, bytes });
     let listed = listed_blobs(reader, packs);
-    let nonces = Mutex::new(Vec::new());
+    let seals = Mutex::new(Vec::new());
     // While some wait for the storage, the others keep the cores busy.
     let threads = reader.repository().backend().properties().connections + parallel::cores();
     let tools = Mutex::new(Vec::<Tools>::new());
@@ -93,7 +93,7 @@ pub(super) fn read(
             let mut hands = kept.unwrap_or_else(|| Tools::new(reader));
             let expected = listed.get(&pack).map(Vec::as_slice).unwrap_or_default();
             let found = verify(reader, &mut hands, pack, expected, findings);
-            nonces.lock().unwrap_or_else(PoisonError::into_inner).extend(found);
+            seals.lock().unwrap_or_else(PoisonError::into_inner).extend(found);
             tools.lock().unwrap_or_else(PoisonError::into_inner).push(hands);
             Ok(size)
         },
@@ -103,9 +103,11 @@ pub(super) fn read(
         },
     )?;
     context.tell(&Event::End { stage: Stage::ReadPacks });
-    let mut nonces = nonces.into_inner().unwrap_or_else(PoisonError::into_inner);
-    nonces.sort_unstable();
-    let count = nonces.windows(2).filter(|pair| pair[0] == pair[1]).count() as u64;
+    let mut seals = seals.into_inner().unwrap_or_else(PoisonError::into_inner);
+    seals.sort_unstable();
+    // The same sealed bytes twice are one blob that a prune has copied.
+    seals.dedup();
+    let count = seals.windows(2).filter(|pair| pair[0].0 == pair[1].0).count() as u64;
     if count > 0 {
         findings.add(Finding::NonceReused { count });
     }
@@ -142,14 +144,17 @@ fn listed_blobs(reader: &Reader, packs: &[(PackId, u64)]) -> HashMap<PackId, Vec
     listed
 }
 
-/// Verifies one pack; gives the nonces in it.
+/// Nonce and tag of a sealed blob: 32 bytes each.
+type Seal = (u128, u128);
+
+/// Verifies one pack; gives the seals in it.
 fn verify(
     reader: &Reader,
     tools: &mut Tools,
     pack: PackId,
     listed: &[(BlobId, Place)],
     findings: &Findings<'_>,
-) -> Vec<u128> {
+) -> Vec<Seal> {
     let backend = reader.repository().backend();
     if let Err(source) = backend.read_all(pack.into(), limits::PACK_BYTES_MAX, &mut tools.pack) {
         findings.add(Finding::PackUnreadable { pack, source });
@@ -164,16 +169,18 @@ fn verify(
         Err(source) => findings.add(Finding::HeaderDamaged { pack, source }),
     }
     let Tools { opener, pack: bytes, plain } = tools;
-    let mut nonces = Vec::with_capacity(listed.len());
+    let mut seals = Vec::with_capacity(listed.len());
     for (blob, place) in listed {
         let range = place.offset as usize..place.offset as usize + place.len as usize;
         let sealed = bytes.get(range).unwrap_or_default();
-        nonces.extend(sealed.first_chunk::<16>().map(|nonce| u128::from_le_bytes(*nonce)));
+        if let (Some(nonce), Some(tag)) = (sealed.first_chunk(), sealed.last_chunk()) {
+            seals.push((u128::from_le_bytes(*nonce), u128::from_le_bytes(*tag)));
+        }
         if opener.open(blob, sealed, place.plain_len, plain).is_err() {
             findings.add(Finding::BlobDamaged { blob: *blob, pack });
         }
     }
-    nonces
+    seals
 }
 
 fn read_header(reader: &Reader, tools: &mut Tools) -> Result<PackHeader, Option<crate::format::HeaderError>> {

@@ -71,6 +71,8 @@ struct State {
     waiting: HashMap<u32, Option<Sender<Answer>>>,
     next: u32,
     hello: Option<(Offered, Ended)>,
+    /// The server has answered once.
+    begun: bool,
     lost: Option<Arc<Loss>>,
 }
 
@@ -198,7 +200,9 @@ impl Shared {
             Ok(offered) => {
                 begun = true;
                 let said = self.process.begun();
-                self.lock().hello = Some((offered, said));
+                let mut state = self.lock();
+                (state.hello, state.begun) = (Some((offered, said)), true);
+                drop(state);
                 self.changed.notify_all();
                 self.hand_out(&mut input)
             }
@@ -251,7 +255,7 @@ impl Shared {
         while clock.sleep(*patience / STEPS, &self.over).is_ok() {
             let progress = self.progress.load(Ordering::Acquire);
             let state = self.lock();
-            let owed = !state.waiting.is_empty() || (state.hello.is_none() && state.next == 0);
+            let owed = !state.waiting.is_empty() || !state.begun;
             drop(state);
             silent = if owed && progress == seen { silent + 1 } else { 0 };
             seen = progress;

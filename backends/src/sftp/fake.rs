@@ -62,6 +62,9 @@ struct Open {
 
 pub(super) type Shared = Arc<Mutex<Server>>;
 
+/// A refusal that is not the server's but the user's.
+pub(super) const INTERRUPTED: &str = "^C";
+
 pub(super) fn server() -> Shared {
     Arc::new(Mutex::new(Server {
         files: BTreeMap::new(),
@@ -118,7 +121,7 @@ impl Process for Thread {
 
     fn reap(&self) -> Ended {
         self.kill();
-        Ended { code: Some(255), interrupted: false, said: self.said.clone() }
+        Ended { code: Some(255), interrupted: self.said == INTERRUPTED.as_bytes(), said: self.said.clone() }
     }
 }
 

@@ -34,7 +34,7 @@ use crate::location::{Location, Sftp};
 use crate::modes::Modes;
 use crate::open::OpenError;
 use crate::options::Options;
-use cause::{At, Fault, Loss, Remark};
+use cause::{At, Fault, Loss, Remark, What};
 use command::Words;
 use connection::{Calls, Surroundings};
 use get::{Part, get};
@@ -339,7 +339,16 @@ impl SftpBackend {
 
     fn lease(&self, operation: Operation, file: FileId, bytes: u64) -> Result<Lease, BackendError> {
         let no_connection = |loss: Arc<Loss>| BackendError::file(loss.kind(), operation, file).because(loss);
-        self.pool.lease(bytes).map_err(no_connection)
+        self.connect(bytes).map_err(no_connection)
+    }
+
+    fn connect(&self, bytes: u64) -> Result<Lease, Arc<Loss>> {
+        self.pool.lease(bytes).inspect_err(|loss| {
+            if loss.what == What::Interrupted {
+                // While ssh had the terminal, Ctrl-C came to it alone; it was meant for the whole run.
+                self.context.cancel.cancel();
+            }
+        })
     }
 
     fn failed(&self, lease: &Lease, operation: Operation, file: FileId, source: Fault) -> BackendError {
@@ -369,7 +378,7 @@ impl Backend for SftpBackend {
 
     fn create(&self) -> Result<(), BackendError> {
         let failed = |kind| BackendError::repository(kind, Operation::Create);
-        let lease = self.pool.lease(0).map_err(|loss| failed(loss.kind()).because(loss))?;
+        let lease = self.connect(0).map_err(|loss| failed(loss.kind()).because(loss))?;
         self.make_all_folders(&lease).map_err(|fault| {
             let source = self.explained(&lease, fault, 1);
             failed(source.kind()).because(At { path: self.root.clone(), source })
@@ -438,7 +447,7 @@ impl Backend for SftpBackend {
     fn list(&self, kind: FileKind) -> Result<Vec<Listed>, BackendError> {
         let no_connection =
             |loss: Arc<Loss>| BackendError::folder(loss.kind(), Operation::List, kind).because(loss);
-        let lease = self.pool.lease(0).map_err(no_connection)?;
+        let lease = self.connect(0).map_err(no_connection)?;
         let folder = self.below_root(kind.folder());
         let listed = match kind {
             FileKind::Config => self.size_of(&lease, FileId::CONFIG).map_or_else(

@@ -1,9 +1,10 @@
 //! The conformance suite on a server in memory, and what a bad one may do: nothing wrong is ever reported as right.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use repo_core::backend::conformance::{self, Scale, Subject};
+use repo_core::context::{Cancel, Cancelled, Clock};
 use repo_core::id::{Id, PackId};
 
 use super::fake::{self, Act, Asked, Shared, attributes, packet, status, string};
@@ -20,10 +21,14 @@ fn backend_with(server: &Shared, patience: Duration) -> SftpBackend {
 }
 
 fn over(patience: Duration, dial: pool::Dial) -> SftpBackend {
+    over_with(&Context::new(), patience, dial)
+}
+
+fn over_with(context: &Context, patience: Duration, dial: pool::Dial) -> SftpBackend {
     let location = Sftp { user: None, host: "h".to_owned(), port: None, path: "repo".to_owned() };
     let mut options = Options::default();
     options.network.stall_timeout = patience;
-    SftpBackend::over(&Context::new(), &location, &options, 5, dial, Box::new(|_| {}))
+    SftpBackend::over(context, &location, &options, 5, dial, Box::new(|_| {}))
 }
 
 fn created() -> (Shared, SftpBackend) {
@@ -335,6 +340,59 @@ fn a_login_that_fails_says_so_in_ssh_s_words() {
     let error = error.size(FileId::CONFIG).unwrap_err();
     let expected = "cannot look up config: invalid configuration: cannot start no-such-ssh: entity not found";
     assert_eq!(repo_core::context::with_causes(&error), expected);
+}
+
+/// Ctrl-C reaches only whoever has the terminal, and that is ssh while it asks.
+#[test]
+fn a_login_that_is_interrupted_stops_the_whole_run() {
+    let server = fake::server();
+    server.lock().unwrap().refusal = fake::INTERRUPTED;
+    let backend = backend(&server);
+    assert_eq!(backend.size(FileId::CONFIG).unwrap_err().kind(), ErrorKind::Other);
+    assert!(backend.context.cancel.is_cancelled());
+}
+
+/// Time flies as long as this is set, and the flights are counted.
+#[derive(Debug, Default)]
+struct Hasty {
+    flies: AtomicBool,
+    flights: AtomicUsize,
+}
+
+impl Clock for Hasty {
+    fn now(&self) -> repo_core::time::Timestamp {
+        repo_core::time::Timestamp::default()
+    }
+
+    fn elapsed(&self) -> Duration {
+        Duration::ZERO
+    }
+
+    fn sleep(&self, span: Duration, cancel: &Cancel) -> Result<(), Cancelled> {
+        if self.flies.load(Ordering::SeqCst) {
+            self.flights.fetch_add(1, Ordering::SeqCst);
+            return cancel.check();
+        }
+        cancel.wait(span)
+    }
+}
+
+#[test]
+fn a_connection_may_be_idle_for_longer_than_a_server_may_be_silent() {
+    let server = fake::server();
+    server.lock().unwrap().extensions.clear();
+    let clock = Arc::new(Hasty::default());
+    let context = Context { clock: Arc::clone(&clock) as Arc<dyn Clock>, ..Context::new() };
+    let dialled = Arc::clone(&server);
+    let backend = over_with(&context, Duration::from_secs(2), Box::new(move |_| Ok(fake::dial(&dialled))));
+    drop(backend.pool.lease(0).unwrap());
+    clock.flies.store(true, Ordering::SeqCst);
+    while clock.flights.load(Ordering::SeqCst) < 100 {
+        std::thread::yield_now();
+    }
+    clock.flies.store(false, Ordering::SeqCst);
+    backend.create().unwrap();
+    assert_eq!(server.lock().unwrap().connections, 1);
 }
 
 #[test]

@@ -28,4 +28,5 @@ mod cache; // one cache for two programs, and what the program says of its cache
 mod compat; // the real restic and larder on the same repositories
 mod damage; // damaged repositories: the right verdict, never wrong content
 mod rest; // repositories on REST servers
+mod sftp; // repositories behind a real sshd
 mod embed; // the engine as a part of somebody's program

@@ -17,7 +17,7 @@ struct Program {
     why: &'static str,
 }
 
-const PROGRAMS: [Program; 5] = [
+const PROGRAMS: [Program; 7] = [
     Program { name: "restic", debian: "restic", brew: "restic", why: "the program we must agree with" },
     Program {
         name: "rsync",
@@ -27,6 +27,8 @@ const PROGRAMS: [Program; 5] = [
     },
     Program { name: "ssh", debian: "openssh-client", brew: "openssh", why: "reaches SFTP servers" },
     Program { name: "sshd", debian: "openssh-server", brew: "openssh", why: "is an SFTP server" },
+    Program { name: "ps", debian: "procps", brew: "procps", why: "sees processes that should be gone" },
+    Program { name: "script", debian: "bsdutils", brew: "util-linux", why: "is a terminal for tests" },
     Program {
         name: "python3",
         debian: "python3-venv",

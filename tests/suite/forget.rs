@@ -14,6 +14,7 @@ use repo_core::backend::{ErrorKind, Fault, FaultBackend, MemoryBackend, Operatio
 use repo_core::format::Snapshot;
 use repo_core::id::{FileKind, Id, SnapshotId, TreeId};
 use repo_core::ops::forget::{self, Count, Each, ForgetOptions, Policy, Span};
+use repo_core::ops::tag::{TagChange, tag};
 use repo_core::repository::{LockKind, LockOptions, Repository};
 use repo_core::snapshots::{self, GroupBy, GroupKey, Stored};
 use repo_core::time::{Time, Timestamp, Zone};
@@ -341,6 +342,37 @@ fn forgetting_may_stop_anywhere_and_ends_the_same_when_run_again() {
             open(memory.clone()).remove_all_locks().unwrap();
             forget_all(&open(memory.clone())).unwrap();
             assert_eq!(left(&memory), expected, "{fault:?} at {number}");
+        }
+    }
+}
+
+#[test]
+fn other_tags_may_stop_anywhere_and_never_lose_a_snapshot() {
+    let start = Arc::new(in_memory(2));
+    let time = "2024-01-01T00:00:00Z".parse().unwrap();
+    let snapshot = Snapshot::new(time, TreeId(Id::new([7; 32])), vec!["/x".to_owned()]);
+    open(start.clone()).save(&context(), &snapshot).unwrap();
+    let change = TagChange { protect: Some(true), ..TagChange::default() };
+    let run = |repository: &Repository| -> Option<()> {
+        let lock = repository.lock(&context(), LockKind::Exclusive, &LockOptions::default()).ok()?;
+        for stored in snapshots::list(&context(), repository).ok()? {
+            tag(&context(), repository, &lock, &stored, &change).ok()?;
+        }
+        Some(())
+    };
+    for operation in [Operation::Write, Operation::Remove] {
+        for fault in [Fault::FreezeBefore, Fault::FreezeAfter] {
+            let memory = Arc::new(start.copy());
+            let rule = Rule::nth(1, fault).on(operation).of(FileKind::Snapshot);
+            let faulty = Arc::new(FaultBackend::over_memory(memory.clone(), [rule]));
+            assert_eq!(run(&open(faulty)), None, "{operation:?} {fault:?}");
+            assert!(!left(&memory).is_empty(), "{operation:?} {fault:?}");
+            open(memory.clone()).remove_all_locks().unwrap();
+            run(&open(memory.clone())).unwrap();
+            let found = snapshots::list(&context(), &open(memory)).unwrap();
+            let protected =
+                found.iter().filter(|stored| snapshots::is_protected(&stored.snapshot.tags)).count();
+            assert!(protected > 0 && protected == found.len(), "{operation:?} {fault:?}");
         }
     }
 }

@@ -20,7 +20,6 @@ use std::time::Duration;
 
 use crate::backend::BackendError;
 use crate::context::{Cancelled, Context, Event, Stage};
-use crate::format::Snapshot;
 use crate::id::SnapshotId;
 use crate::parallel;
 use crate::repository::{LockError, LockGuard, Repository};
@@ -239,7 +238,7 @@ impl ForgetPlan {
                 |id| {
                     context.cancel.check()?;
                     lock.check()?;
-                    Ok::<_, ForgetError>((id, remove(repository, id)))
+                    Ok::<_, ForgetError>((id, snapshots::remove(repository, id)))
                 },
                 |(id, result)| {
                     match result {
@@ -253,14 +252,5 @@ impl ForgetPlan {
         }
         context.tell(&Event::End { stage: Stage::Remove });
         Ok(report)
-    }
-}
-
-/// Removes a snapshot. An answer that got lost on its way back is no failure if the snapshot is gone.
-fn remove(repository: &Repository, id: SnapshotId) -> Result<(), BackendError> {
-    let Err(error) = snapshots::remove(repository, id) else { return Ok(()) };
-    match repository.list::<Snapshot>() {
-        Ok(left) if !left.contains(&id) => Ok(()),
-        _ => Err(error),
     }
 }

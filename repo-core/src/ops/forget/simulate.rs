@@ -101,7 +101,9 @@ pub fn simulate(
             }
             cancel.check()?;
             made += 1;
-            kept.insert(0, Candidate { time: simulation.local.at(next), tags: &[] });
+            // What is dated later than the backup stays before it.
+            let place = kept.partition_point(|candidate| candidate.time.instant > next);
+            kept.insert(place, Candidate { time: simulation.local.at(next), tags: &[] });
             removed += apply(simulation, next, &mut kept);
         }
         states.push(state(simulation, until, &kept, removed));

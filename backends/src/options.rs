@@ -160,6 +160,11 @@ impl Options {
         })
     }
 
+    /// Whether the storage itself is to thaw cold packs: `s3.enable-restore`.
+    pub fn thaws(&self) -> Result<bool, OptionsError> {
+        self.flag("s3.enable-restore")
+    }
+
     /// How long to wait for cold packs to be thawed: `s3.restore-timeout`, a day unless said otherwise.
     pub fn thaw_timeout(&self) -> Result<Duration, OptionsError> {
         Ok(self.duration("s3.restore-timeout")?.unwrap_or(Duration::from_hours(24)))

@@ -23,6 +23,7 @@ use crate::args::Global;
 use crate::args::init::FromRepository;
 use crate::args::values;
 use crate::cache;
+use crate::cold;
 use crate::exit::wrong;
 use crate::password;
 use crate::ui::screen::Level;
@@ -78,6 +79,8 @@ pub struct Settings {
     pub storage: backends::Options,
     /// What is kept on this machine.
     pub cache: cache::Settings,
+    /// How packs of a cold storage are thawed.
+    pub cold: cold::Settings,
     /// How hard to compress.
     pub compression: Compression,
     /// Target size of new packs in MiB, not checked yet.
@@ -109,6 +112,8 @@ pub struct Access {
     location_file: Option<String>,
     /// Where its password may come from.
     pub password: password::Sources,
+    /// Where its hot half lies, if the repository itself is cold.
+    pub hot: Option<String>,
     /// The start of the id of the key to try first.
     pub key_hint: Option<String>,
     flags: &'static str,
@@ -156,6 +161,7 @@ impl Settings {
             repository: Access::main(typed, environment),
             lock: Lock { none: typed.no_lock, retry: typed.retry_lock.unwrap_or_default() },
             storage: storage(typed, environment)?,
+            cold: cold::Settings::new(typed)?,
             cache: cache::Settings::new(typed, environment),
             compression: compression.unwrap_or_default(),
             pack_mib,
@@ -199,6 +205,7 @@ impl Access {
                 empty: typed.insecure_no_password,
                 empty_flag: "--insecure-no-password",
             },
+            hot: filled(typed.repo_hot.as_ref()).or_else(|| environment.get("REPO_HOT")),
             key_hint: filled(typed.key_hint.as_ref()).or_else(|| environment.get("KEY_HINT")),
             flags: "-r or --repository-file",
         }
@@ -219,6 +226,7 @@ impl Access {
                 empty: typed.from_insecure_no_password,
                 empty_flag: "--from-insecure-no-password",
             },
+            hot: None,
             key_hint: filled(typed.from_key_hint.as_ref()).or_else(|| environment.get("FROM_KEY_HINT")),
             flags: "--from-repo or --from-repository-file",
         }

@@ -176,6 +176,9 @@ fn remedy_of_cause(cause: &(dyn Error + 'static)) -> Option<&'static str> {
             ErrorKind::Full => {
                 "Make room where the repository lies, then run the same again; nothing is lost."
             }
+            ErrorKind::Cold => {
+                "It lies in a cold storage class: add --warm-up or --warm-up-command, or -o s3.enable-restore."
+            }
             ErrorKind::NotFound | ErrorKind::TooShort => "Run `larder check` to see what else is missing.",
             kind if kind.is_passing() => {
                 "Run the same again; if it stays, look at the connection to the storage."

@@ -15,6 +15,7 @@ mod config; // environment → arguments
 mod signals; // signals of the system
 mod session; // what a command runs in
 mod cache; // the local cache: where, for whom
+mod cold; // cold storage: its hot half, and how packs are thawed
 mod open; // location + password → an open, locked repository
 mod patterns; // pattern flags and files → what is wanted
 mod select; // filters and ids → the snapshots meant

@@ -21,12 +21,18 @@ impl Session {
     /// The storage that was named.
     pub fn backend(&self, access: &Access) -> Result<Arc<dyn Backend>> {
         let location = Self::location(access)?;
-        Ok(backends::open(&self.context, &location, &self.settings.storage)?)
+        let storage = backends::open(&self.context, &location, &self.settings.storage)?;
+        self.with_hot(access, storage)
     }
 
     /// The location that was named.
     pub fn location(access: &Access) -> Result<Location> {
-        access.location()?.parse::<Location>().map_err(|error| wrong(error.to_string(), error.advice()))
+        Self::parsed(&access.location()?)
+    }
+
+    /// A location as it was typed.
+    pub fn parsed(typed: &str) -> Result<Location> {
+        typed.parse::<Location>().map_err(|error| wrong(error.to_string(), error.advice()))
     }
 
     /// Opens the repository that was named.

@@ -124,6 +124,8 @@ pub enum Stage {
     CheckPacks,
     /// Walking the trees of snapshots: snapshots.
     CheckTrees,
+    /// Waiting for packs in a cold class: packs and bytes.
+    Thaw,
     /// Reading and verifying packs: packs and bytes.
     ReadPacks,
     /// Writing files: files and bytes.

@@ -25,6 +25,7 @@ mod query; // answers about snapshots, as restic gives them
 mod cli; // what people and scripts meet: text, JSON, exit codes
 mod kill; // the process is killed in the middle of a backup
 mod cache; // one cache for two programs, and what the program says of its caches
+mod cold; // packs that must be thawed, and a hot half before them
 mod compat; // the real restic and larder on the same repositories
 mod damage; // damaged repositories: the right verdict, never wrong content
 mod rest; // repositories on REST servers

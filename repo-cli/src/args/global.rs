@@ -42,6 +42,22 @@ pub struct Global {
     #[arg(long, global = true, value_name = "DURATION", value_parser = values::duration, help_heading = REPOSITORY)]
     pub retry_lock: Option<Duration>,
 
+    /// Second storage before a cold one: it has all but the packs of file content
+    #[arg(long, global = true, value_name = "LOCATION", help_heading = STORAGE)]
+    pub repo_hot: Option<String>,
+
+    /// Thaw packs of a cold storage before they are read, by trying to read them
+    #[arg(long, global = true, help_heading = STORAGE)]
+    pub warm_up: bool,
+
+    /// Thaw each pack with this command; %id is the pack's name, %path its path
+    #[arg(long, global = true, value_name = "COMMAND", help_heading = STORAGE)]
+    pub warm_up_command: Option<String>,
+
+    /// Packs are thawed at the earliest after this time
+    #[arg(long, global = true, value_name = "DURATION", value_parser = values::duration, help_heading = STORAGE)]
+    pub warm_up_wait: Option<Duration>,
+
     /// Extended option of a storage, as NAME=VALUE; repeatable
     #[arg(short = 'o', long = "option", global = true, value_name = "NAME=VALUE", help_heading = STORAGE)]
     pub options: Vec<String>,

@@ -28,6 +28,7 @@ pub fn run(session: &Session, args: &Check) -> Result<()> {
     let options = CheckOptions {
         lock: session.lock_options(),
         read_data,
+        thaw: session.thaw()?,
         snapshots: args.ids.iter().map(|id| select::wanted(id)).collect(),
         filter: select::filter(session, &args.filter, Paths::AsTyped),
         ..CheckOptions::default()

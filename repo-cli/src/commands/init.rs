@@ -28,7 +28,7 @@ pub fn make(session: &Session, args: &Init) -> Result<Repository> {
     session.settings.pack_size()?;
     let access = &session.settings.repository;
     let location = Session::location(access)?;
-    let backend = backends::open(&session.context, &location, &session.settings.storage)?;
+    let backend = session.backend(access)?;
     let keyboard = session.keyboard(false);
     let (password, _) = access.password.new_one("enter password for new repository: ", &keyboard)?;
 

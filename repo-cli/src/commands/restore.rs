@@ -38,6 +38,9 @@ pub fn run(session: &Session, args: &Restore) -> Result<()> {
     let report = restore(&session.context, &repository, &stored.snapshot, &target, &options);
     drop(drawing);
     let report = report?;
+    if let Some(needed) = report.needed.as_ref().filter(|_| args.dry_run) {
+        session.tell_needed(needed);
+    }
     tell(session, &report, session.context.clock.elapsed().saturating_sub(start));
     if args.verify {
         let count = report.summary.files_verified;
@@ -107,6 +110,7 @@ fn options(session: &Session, args: &Restore, folder: &str, target: &Path) -> Re
         fidelity: Fidelity { owner, xattrs: patterns::xattrs(session, args)?, ..Fidelity::default() },
         verify: args.verify,
         dry_run: args.dry_run,
+        thaw: session.thaw()?,
         // Counting ahead is only for those who look.
         scan: session.screen.json || session.screen.redraws,
         ..RestoreOptions::default()

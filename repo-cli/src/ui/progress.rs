@@ -108,6 +108,7 @@ fn name(stage: Stage) -> Name {
         Stage::LoadIndex => "index",
         Stage::CheckPacks => "check packs",
         Stage::CheckTrees => "check trees",
+        Stage::Thaw => "thaw",
         Stage::ReadPacks => "read packs",
         Stage::Restore => "restore",
         Stage::Verify => "verify",

@@ -18,7 +18,7 @@ use anyhow::Chain;
 use repo_core::context::{Event, Stage};
 use repo_core::format::json::{Object, write_number};
 
-use super::amount::{clock, go_duration, percent};
+use super::amount::{bytes, clock, go_duration, percent};
 use super::escape::{visible, visible_text};
 use super::float::go_float;
 use super::progress::{Count, Tally, View};
@@ -42,8 +42,12 @@ impl View for PlainView {
     }
 }
 
-/// Status while the index is loaded; nothing before and after.
+/// Status while the index is loaded or packs are waited for; nothing before and after.
 fn loading(tally: &Tally) -> Vec<String> {
+    let thawing = tally.stage(Stage::Thaw);
+    if thawing.items_total > 0 && !thawing.ended {
+        return vec![counter(tally.since(Stage::Thaw), thawing, "packs warm")];
+    }
     let count = tally.stage(Stage::LoadIndex);
     if count == Count::default() || count.ended {
         Vec::new()
@@ -59,6 +63,13 @@ fn common(screen: &Screen, tally: &Tally, event: &Event<'_>) {
     match event {
         Event::End { stage: Stage::LoadIndex } if screen.redraws => {
             screen.say(Level::Normal, counter(tally.elapsed, tally.stage(Stage::LoadIndex), INDEX));
+        }
+        Event::Begin { stage: Stage::Thaw, total, bytes: size } if *total > 0 => {
+            screen.say(Level::Normal, format!("warming up {total} packs with {}", bytes(*size)));
+            screen.flush();
+        }
+        Event::End { stage: Stage::Thaw } if tally.stage(Stage::Thaw).items_total > 0 => {
+            screen.say(Level::Normal, "all packs are warm");
         }
         Event::WaitingForLock { limit, .. } => {
             screen.say(Level::Normal, waiting_for_lock(*limit));

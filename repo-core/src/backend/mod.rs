@@ -11,10 +11,12 @@ mod tiered; // two storages as one: a hot one before a cold one
 mod cache; // a wrapper that keeps metadata in a local folder
 mod dry_run; // a wrapper that changes nothing
 mod fault; // a wrapper that fails as planned
+mod frozen; // a wrapper whose packs must be thawed
 mod throttle; // how fast bytes may pass
 mod limit; // a wrapper that is no faster than it may be
 mod gate; // a wrapper that lets few calls in at once
 mod retry; // a wrapper that tries again
+mod warm_up; // a wrapper whose packs are thawed by somebody else
 pub mod conformance; // proves that a backend keeps its promises
 
 pub(crate) use cache::LastKey;
@@ -22,6 +24,7 @@ pub use cache::{CacheBackend, CacheError, CacheFolder};
 pub use dry_run::{Dropped, DryRunBackend};
 pub use error::{BackendError, ErrorKind, Operation};
 pub use fault::{Fault, FaultBackend, Injected, Rule};
+pub use frozen::FrozenBackend;
 pub use gate::GateBackend;
 pub use limit::LimitBackend;
 pub use memory::{MemoryBackend, Refused};
@@ -29,6 +32,7 @@ pub use record::{Call, Count, Counters, RecordBackend};
 pub use retry::{RetryBackend, RetryOptions};
 pub use throttle::Throttle;
 pub use tiered::{NotOneRepository, Rebuilt, TieredBackend};
+pub use warm_up::{AskForPack, WarmUp, WarmUpBackend};
 
 use std::fmt;
 use std::ops::Range;

@@ -8,6 +8,8 @@ use crate::time::Timestamp;
 
 /// A clock that stands still unless somebody winds it or sleeps, which winds it by that span at once.
 ///
+/// Not for lasting locks: whoever renews one in the background would never rest.
+///
 /// ```
 /// use std::sync::Arc;
 /// use std::time::Duration;

@@ -10,6 +10,7 @@ mod load_index;
 mod lock;
 mod open;
 mod reader;
+mod thaw;
 mod writer;
 mod pack_header;
 mod repack;
@@ -28,6 +29,7 @@ pub(crate) use repack::Load;
 pub use repack::RepackError;
 pub use rewrite_index::RewriteError;
 pub(crate) use rewrite_index::{IndexChange, IndexCollector};
+pub use thaw::{Needed, ThawError, ThawOptions};
 pub use writer::{BlobWriter, Receipt, Saved, WriteError, Writer, WriterOptions};
 
 use std::fmt;

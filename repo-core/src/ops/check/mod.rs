@@ -23,7 +23,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use crate::context::{Context, Event};
 use crate::format::Snapshot;
 use crate::id::{Id, SnapshotId};
-use crate::repository::{LockGuard, LockKind, LockOptions, Reader, Repository};
+use crate::repository::{LockGuard, LockKind, LockOptions, Needed, Reader, Repository, ThawOptions};
 use crate::snapshots::{self, Filter, Stored, Wanted};
 
 /// How much of the packs is read and verified.
@@ -54,6 +54,8 @@ pub struct CheckOptions {
     pub lock: Option<LockOptions>,
     /// How much of the packs is read.
     pub read_data: ReadData,
+    /// Thaw the packs that are read, and wait for them; `None` takes them as they are.
+    pub thaw: Option<ThawOptions>,
     /// Only these snapshots' trees and data; empty means all that the filter lets through.
     pub snapshots: Vec<Wanted>,
     /// Which snapshots, if none are named.
@@ -67,6 +69,7 @@ impl Default for CheckOptions {
         Self {
             lock: Some(LockOptions::default()),
             read_data: ReadData::Nothing,
+            thaw: None,
             snapshots: Vec::new(),
             filter: Filter::default(),
             affected_max: 1000,
@@ -125,6 +128,11 @@ pub fn check(
     let used = trees::check(context, &reader, &stored, &findings)?;
     let restricted = !options.snapshots.is_empty() || !options.filter.is_empty();
     let chosen = data::choose(context, options.read_data, packs, restricted.then_some((&used, &reader)));
+    if let Some(thaw) = options.thaw.as_ref().filter(|_| !chosen.is_empty()) {
+        let bytes = chosen.iter().map(|(_, size)| size).sum();
+        let packs = chosen.iter().map(|(pack, _)| *pack).collect();
+        repository.thaw(context, &Needed { packs, bytes }, thaw)?;
+    }
     data::read(context, &reader, &chosen, &findings)?;
 
     let findings = findings.finish();

@@ -7,7 +7,7 @@ use crate::context::{Cancelled, from_unless_cancelled};
 use crate::format::HeaderError;
 use crate::id::{BlobId, IndexId, PackId, SnapshotId, TreeId};
 use crate::ops::check::affected::AffectedFile;
-use crate::repository::{IndexError, LockError, ReadError, RecordError};
+use crate::repository::{IndexError, LockError, ReadError, RecordError, ThawError};
 use crate::snapshots::SelectError;
 
 /// Why the check could not be made.
@@ -23,6 +23,9 @@ pub enum CheckError {
     /// The index could not be loaded.
     #[error(transparent)]
     Index(IndexError),
+    /// Packs in a cold class cannot be read yet.
+    #[error(transparent)]
+    Thaw(ThawError),
     /// The packs could not be listed.
     #[error("cannot list the packs")]
     Packs(#[from] BackendError),
@@ -31,7 +34,7 @@ pub enum CheckError {
     Cancelled(#[from] Cancelled),
 }
 
-from_unless_cancelled!(CheckError: LockError => Lock, SelectError => Snapshots, IndexError => Index);
+from_unless_cancelled!(CheckError: LockError => Lock, SelectError => Snapshots, IndexError => Index, ThawError => Thaw);
 
 /// The verdict.
 #[derive(Debug)]

@@ -11,6 +11,7 @@
 //! nothing below it changes any more. So memory does not depend on how large the snapshot is. What cannot be
 //! restored is told and listed in the report; the rest is restored.
 
+mod cold;
 mod existing;
 mod finish;
 mod options;
@@ -78,6 +79,13 @@ pub fn restore(
     let root = walk::lookup_dir(&reader, snapshot.tree, &options.folder)?;
     let target = open_target(context, target, options)?;
     let run = Run::new(context, &reader, target, options);
+    if let Some(thaw) = &options.thaw {
+        let needed = cold::needed(&run, root)?;
+        if !options.dry_run {
+            repository.thaw(context, &needed, thaw)?;
+        }
+        run.note_needed(needed);
+    }
     run.context.tell(&Event::Begin { stage: Stage::Restore, total: 0, bytes: 0 });
     if options.delete {
         // Nothing is deleted on the word of a snapshot that is not whole and well-formed.

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use crate::filter::Selection;
 use crate::fs::target::{Fidelity, Layout};
-use crate::repository::LockOptions;
+use crate::repository::{LockOptions, ThawOptions};
 
 /// What happens to entries that exist in the target.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -51,6 +51,9 @@ pub struct RestoreOptions {
     pub layout: Layout,
     /// How much of the metadata is restored.
     pub fidelity: Fidelity,
+    /// Thaw the packs that are needed before anything is restored, and wait for them; `None` takes them as they
+    /// are. A dry run only says which.
+    pub thaw: Option<ThawOptions>,
     /// Read every restored file back and compare.
     pub verify: bool,
     /// Change nothing, but tell what would be changed.
@@ -72,6 +75,7 @@ impl Default for RestoreOptions {
             delete: false,
             layout: Layout::default(),
             fidelity: Fidelity::default(),
+            thaw: None,
             verify: false,
             dry_run: false,
             scan: false,

@@ -6,7 +6,7 @@ use crate::context::{Cancelled, Stage, from_unless_cancelled};
 use crate::format::NameError;
 use crate::fs::TargetError;
 use crate::id::DataId;
-use crate::repository::{IndexError, LockError, ReadError};
+use crate::repository::{IndexError, LockError, Needed, ReadError, ThawError};
 use crate::walk::{LookupError, WalkError};
 
 /// A finished restore.
@@ -16,6 +16,8 @@ pub struct Report {
     pub summary: Summary,
     /// What could not be restored, or not as it should. Not empty means: the target is not the whole truth.
     pub skipped: Vec<Skipped>,
+    /// Which packs had to be readable, if somebody asked for them to be thawed.
+    pub needed: Option<Needed>,
 }
 
 /// What a restore did, in numbers. Entries are files, directories and all others.
@@ -138,6 +140,9 @@ pub enum RestoreError {
     /// The index could not be loaded.
     #[error(transparent)]
     Index(IndexError),
+    /// Packs in a cold class cannot be read yet.
+    #[error(transparent)]
+    Thaw(ThawError),
     /// The folder is not in the snapshot.
     #[error(transparent)]
     Folder(#[from] LookupError),
@@ -155,4 +160,4 @@ pub enum RestoreError {
     Cancelled(#[from] Cancelled),
 }
 
-from_unless_cancelled!(RestoreError: LockError => Lock, IndexError => Index);
+from_unless_cancelled!(RestoreError: LockError => Lock, IndexError => Index, ThawError => Thaw);

@@ -11,7 +11,7 @@ use crate::fs::target::Target;
 use crate::ops::restore::report::{Problem, Report, Skipped};
 use crate::ops::restore::{RestoreError, RestoreOptions};
 use crate::parallel;
-use crate::repository::Reader;
+use crate::repository::{Needed, Reader};
 
 /// Items that one thread takes at a time: enough to pay for the taking.
 const ITEMS_AT_ONCE: usize = 64;
@@ -124,6 +124,11 @@ impl<'a> Run<'a> {
         if matches!(change, Change::New | Change::Changed) {
             self.context.tell(&Event::Progress { stage: Stage::Restore, items: 1, bytes: 0 });
         }
+    }
+
+    /// Keeps which packs had to be readable.
+    pub(super) fn note_needed(&self, needed: Needed) {
+        self.report().needed = Some(needed);
     }
 
     pub(super) fn verified(&self) {

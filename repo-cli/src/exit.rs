@@ -13,6 +13,7 @@ use repo_core::context::Cancelled;
 use repo_core::format::json::Object;
 use repo_core::ops::archive::ArchiveError;
 use repo_core::ops::check::CheckError;
+use repo_core::ops::repair::RepairIndexError;
 use repo_core::ops::restore::RestoreError;
 use repo_core::repository::{LockError, OpenError, ReadError, RecordError, StoredLock};
 
@@ -112,6 +113,9 @@ impl Told {
 /// The lock error inside an operation's error, if that is what it is.
 fn lock_error(error: &anyhow::Error) -> Option<&LockError> {
     if let Some(error) = error.downcast_ref::<LockError>() {
+        return Some(error);
+    }
+    if let Some(RepairIndexError::Lock(error)) = error.downcast_ref() {
         return Some(error);
     }
     match (error.downcast_ref(), error.downcast_ref(), error.downcast_ref()) {

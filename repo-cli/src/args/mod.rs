@@ -23,6 +23,8 @@ pub mod diff;
 pub mod dump;
 pub mod find;
 pub mod forget;
+pub mod prune;
+pub mod repair;
 pub mod generate;
 pub mod help;
 pub mod init;
@@ -81,6 +83,9 @@ pub enum Command {
     Check(check::Check),
     Forget(Box<forget::Forget>),
     Tag(tag::Tag),
+    Prune(prune::Prune),
+    Repair(repair::Repair),
+    RebuildIndex(repair::RebuildIndex),
     Key(key::Key),
     Unlock(unlock::Unlock),
     Cat(cat::Cat),
@@ -114,6 +119,9 @@ pub fn outdated(command: &Command) -> Vec<&'static str> {
     match command {
         Command::Backup(args) if args.hostname.is_some() => {
             lines.push("Flag --hostname has been deprecated, use --host");
+        }
+        Command::RebuildIndex(_) => {
+            lines.push("Command \"rebuild-index\" is deprecated, Use \"repair index\" instead");
         }
         Command::Forget(args) if !args.hostname.is_empty() => {
             lines.push("Flag --hostname has been deprecated, use --host");

@@ -10,7 +10,10 @@ use super::Typed;
 const GROUPS: [(&str, &[&str]); 4] = [
     ("Every day", &["quickstart", "backup", "snapshots", "restore", "check"]),
     ("Look into snapshots", &["ls", "find", "diff", "dump", "stats"]),
-    ("Look after a repository", &["init", "forget", "tag", "key", "unlock", "cache", "list", "cat"]),
+    (
+        "Look after a repository",
+        &["init", "forget", "prune", "tag", "repair", "key", "unlock", "cache", "list", "cat"],
+    ),
     ("More", &["generate", "version", "help"]),
 ];
 

@@ -72,7 +72,7 @@ fn tell(session: &Session, report: &CheckReport) {
         );
         session
             .screen
-            .say(Level::Normal, "This is non-critical, you can run `restic prune` to correct this.");
+            .say(Level::Normal, "This is non-critical, you can run `larder prune` to correct this.");
     }
     for file in &report.affected {
         let path = visible(file.path.as_os_str().as_encoded_bytes());
@@ -105,7 +105,7 @@ fn advice(report: &CheckReport) -> String {
     for remedy in &remedies {
         match remedy {
             Remedy::RepairPacks => steps.push(format!("restic repair packs {}", packs.join(" "))),
-            Remedy::RepairIndex => steps.push("restic repair index".to_owned()),
+            Remedy::RepairIndex => steps.push("larder repair index".to_owned()),
             Remedy::RemoveFile => steps.push("remove the files named above from the repository".to_owned()),
             _ => {}
         }

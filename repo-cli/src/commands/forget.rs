@@ -4,11 +4,13 @@ mod future;
 
 use anyhow::Result;
 use repo_core::format::json::{Array, Object, write_string};
+use repo_core::id::SnapshotId;
 use repo_core::ops::forget::{self, ForgetError, ForgetOptions, ForgetPlan, ForgetReport, GroupPlan, Kept};
 use repo_core::repository::{LockGuard, LockKind, Repository};
 use repo_core::snapshots::{Filter, GroupKey, Stored};
 
 use crate::args::forget::Forget;
+use crate::commands::prune;
 use crate::exit::{Code, Told, sentence, wrong};
 use crate::select::{self, Paths};
 use crate::session::Session;
@@ -20,9 +22,6 @@ use crate::ui::snapshot_table::{SnapshotTable, group_heading};
 use crate::ui::views::RemoveView;
 
 pub fn run(session: &Session, args: &Forget) -> Result<()> {
-    if args.prune {
-        return Err(refuse_prune());
-    }
     let filter = select::filter(session, &args.filter(), Paths::AsTyped);
     if args.simulate.is_some() {
         return future::run(session, args, &filter);
@@ -45,16 +44,27 @@ pub fn run(session: &Session, args: &Forget) -> Result<()> {
     for id in &protected {
         session.screen.warn(format!("Ignoring {id:?}: the snapshot is protected"));
     }
+    let gone: Vec<SnapshotId> = plan.removed().map(|stored| stored.id).collect();
     let report = execute(session, args, &repository, &lock, plan)?;
+    if args.prune && !gone.is_empty() && report.failed.is_empty() {
+        tell_prune(session, args.dry_run, gone.len());
+        let mut options = prune::options(session, &args.pruning)?;
+        if args.dry_run {
+            options.without_snapshots = gone;
+        }
+        // The groups alone are the JSON of a forget: wrappers read it as one value.
+        let how = prune::How { dry_run: args.dry_run, json: false };
+        prune::prune(session, &repository, lock, &options, how)?;
+    }
     verdict(&report, &protected)?;
     many.verdict(session)
 }
 
-fn refuse_prune() -> anyhow::Error {
-    wrong(
-        "forget --prune needs the command prune, which larder does not have yet; nothing was removed",
-        "Leave out --prune, then free the space with `restic prune`.",
-    )
+/// Why it is pruned, in restic's words.
+fn tell_prune(session: &Session, dry_run: bool, count: usize) {
+    let what =
+        if dry_run { "would be removed, running prune dry run" } else { "have been removed, running prune" };
+    session.screen.say(Level::Normal, format!("{count} snapshots {what}"));
 }
 
 /// The plan by rules, after restic's words for them.

@@ -8,6 +8,8 @@ mod diff;
 mod dump;
 mod find;
 mod forget;
+mod prune;
+mod repair;
 mod generate;
 mod help;
 mod init;
@@ -57,6 +59,9 @@ fn run_command(session: &Session, command: Command, typed: &Global) -> Result<()
         Command::Diff(args) => diff::run(session, &args),
         Command::Forget(args) => forget::run(session, &args),
         Command::Tag(args) => tag::run(session, &args),
+        Command::Prune(args) => prune::run(session, &args),
+        Command::Repair(args) => repair::run(session, &args),
+        Command::RebuildIndex(args) => repair::index(session, &args.index),
         Command::Find(args) => find::run(session, &args),
         Command::Dump(args) => dump::run(session, &args),
         Command::Stats(args) => stats::run(session, &args),

@@ -112,6 +112,13 @@ fn name(stage: Stage) -> Name {
         Stage::ReadPacks => "read packs",
         Stage::Restore => "restore",
         Stage::Verify => "verify",
+        Stage::FindUsed => "find used",
+        Stage::PlanPacks => "plan packs",
+        Stage::Repack => "repack",
+        Stage::ReadHeaders => "read headers",
+        Stage::RewriteIndex => "rewrite index",
+        Stage::RemoveIndex => "remove index",
+        Stage::RemovePacks => "remove packs",
         Stage::Remove => "remove",
         _ => "other",
     }

@@ -2,11 +2,13 @@
 
 mod backup;
 mod check;
+mod prune;
 mod remove;
 mod restore;
 
 pub use backup::BackupView;
 pub use check::CheckView;
+pub use prune::PruneView;
 pub use remove::RemoveView;
 pub use restore::RestoreView;
 

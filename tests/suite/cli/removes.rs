@@ -30,7 +30,6 @@ fn forget_says_what_goes_and_why_the_rest_stays() {
         ("forget_last_of_a_group", "forget --host h2 --keep-tag nope"),
         ("forget_from_the_future", "forget --host h3 --keep-last 1"),
         ("forget_all_without_filter", "forget --unsafe-allow-remove-all"),
-        ("forget_and_prune", "forget --keep-last 1 --prune"),
         ("forget_without_lock", "forget --keep-last 1 --no-lock"),
         ("forget_negative", "forget --keep-last -1"),
         ("forget_weeks", "forget --keep-within 1w"),

@@ -3,6 +3,7 @@
 mod model; // random histories against plain sets
 mod crash; // the machine stops at operation N, for every N
 mod peer; // restic prunes what we wrote, and checks what we pruned
+mod cost; // what it asks of the storage
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, OnceLock};

@@ -1,0 +1,57 @@
+//! `repair`: mends what is left of a repository.
+
+use anyhow::Result;
+use repo_core::ops::repair::{RepairIndexOptions, repair_index};
+
+use crate::args::repair::{Repair, RepairAction, RepairIndex};
+use crate::exit::wrong;
+use crate::session::Session;
+use crate::ui::screen::Level;
+use crate::ui::views::PruneView;
+
+pub fn run(session: &Session, args: &Repair) -> Result<()> {
+    match &args.action {
+        Some(RepairAction::Index(args)) => index(session, args),
+        None => {
+            super::help::page(session, &["repair".to_owned()]);
+            Ok(())
+        }
+    }
+}
+
+/// `repair index`, and `rebuild-index` as it was called once.
+pub fn index(session: &Session, args: &RepairIndex) -> Result<()> {
+    let Some(lock) = session.lock_options() else {
+        return Err(wrong(
+            "repair index cannot work without a lock",
+            "Leave out --no-lock; `larder unlock` removes locks that were left behind.",
+        ));
+    };
+    let repository = session.open()?;
+    if !args.read_all_packs {
+        session.screen.say(Level::Normal, "loading indexes...");
+    }
+    session.screen.say(Level::Normal, "getting pack files to read...");
+    let drawing = session.progress.show(PruneView);
+    let options = RepairIndexOptions { lock, read_all_packs: args.read_all_packs };
+    let report = repair_index(&session.context, &repository, &options)?;
+    drop(drawing);
+    for id in &report.files_unreadable {
+        session.screen.warn(format!("removed invalid index {id}"));
+    }
+    for pack in &report.added {
+        session.screen.warn(format!("adding pack file to index {pack}"));
+    }
+    for pack in &report.forgotten {
+        session.screen.warn(format!("removing not found pack file {pack}"));
+    }
+    if report.unreadable.is_empty() {
+        session.screen.say(Level::Normal, "done");
+        return Ok(());
+    }
+    let packs: Vec<String> = report.unreadable.iter().map(|(pack, _)| pack.to_string()).collect();
+    Err(wrong(
+        format!("the headers of {} packs cannot be read; what the index said about them stays", packs.len()),
+        format!("`restic repair packs {}` saves what is readable of them.", packs.join(" ")),
+    ))
+}

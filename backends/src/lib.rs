@@ -66,6 +66,7 @@ mod runtime; // the one tokio runtime, the one block_on
 mod http; // the one HTTP client
 mod refusal; // what a server says instead of doing
 mod rest; // trait Backend for a REST server
+mod rclone; // a child that speaks REST on its pipes
 mod operator; // trait Backend for an opendal operator
 mod modes; // the rights of what is made
 mod local; // trait Backend for a folder

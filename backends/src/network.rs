@@ -60,6 +60,16 @@ impl Variables {
     }
 }
 
+/// What a program that reaches storage has no business to know: the repository's own secrets.
+pub(crate) const WITHHELD: [&str; 6] = [
+    "RESTIC_PASSWORD",
+    "RESTIC_PASSWORD_COMMAND",
+    "RESTIC_PASSWORD_FILE",
+    "RESTIC_FROM_PASSWORD",
+    "RESTIC_FROM_PASSWORD_COMMAND",
+    "RESTIC_FROM_PASSWORD_FILE",
+];
+
 impl<N: Into<String>, V: Into<OsString>> FromIterator<(N, V)> for Variables {
     fn from_iter<I: IntoIterator<Item = (N, V)>>(variables: I) -> Self {
         Self(variables.into_iter().map(|(name, value)| (name.into(), value.into())).collect())

@@ -17,6 +17,7 @@ use crate::local::LocalBackend;
 use crate::location::{Location, Rest};
 use crate::operator::OperatorBackend;
 use crate::options::{Options, OptionsError};
+use crate::rclone::{Rclone, Words, WordsError};
 use crate::rest::{Address, RestBackend};
 use crate::runtime::Runtime;
 use crate::s3::S3Backend;
@@ -46,6 +47,12 @@ pub enum OpenError {
     Address {
         /// Where the repository should lie.
         location: String,
+        /// The cause.
+        source: Box<dyn Error + Send + Sync>,
+    },
+    /// rclone cannot be started, or does not serve.
+    #[error("cannot reach the repository through rclone")]
+    Rclone {
         /// The cause.
         source: Box<dyn Error + Send + Sync>,
     },
@@ -81,6 +88,9 @@ impl OpenError {
                 Some("use a folder, which may also be a mounted one (sshfs, rclone mount, NFS, SMB)")
             }
             Self::Address { .. } => Some("Write rest:https://user:password@host:port/path/."),
+            Self::Rclone { .. } => Some(
+                "Check that rclone is installed (-o rclone.program names another one) and that `rclone lsd REMOTE` works.",
+            ),
             Self::Setup(error) => error.advice(),
             Self::Unsafe { .. } => Some("give the folder's path, or sftp:user@host:path"),
             _ => None,
@@ -137,11 +147,10 @@ fn connect(context: &Context, location: &Location, options: &Options) -> Result<
                 .map_err(|error| OpenError::Service { service: "s3".to_owned(), source: error.into() })
         }
         Location::Rest(rest) => on_rest_server(context, location, rest, options),
-        Location::B2(_)
-        | Location::Azure(_)
-        | Location::Gs(_)
-        | Location::Swift(_)
-        | Location::Rclone { .. } => Err(OpenError::NotSupported { kind: location.kind().to_owned() }),
+        Location::Rclone { remote } => through_rclone(context, location, remote, options),
+        Location::B2(_) | Location::Azure(_) | Location::Gs(_) | Location::Swift(_) => {
+            Err(OpenError::NotSupported { kind: location.kind().to_owned() })
+        }
     }
 }
 
@@ -156,6 +165,28 @@ fn on_rest_server(
         .map_err(|error| OpenError::Address { location: location.clone(), source: error.into() })?;
     let connections = options.remote("rest")?.connections;
     let client = Client::new(context, options, connections, address.socket.as_deref())?;
+    Ok(Arc::new(RestBackend::new(client, address, location, connections)))
+}
+
+fn through_rclone(
+    context: &Context,
+    location: &Location,
+    remote: &str,
+    options: &Options,
+) -> Result<Arc<dyn Backend>, OpenError> {
+    let location = location.to_string();
+    let failed = |source: Box<dyn Error + Send + Sync>| OpenError::Rclone { source };
+    let words = Words::new(remote, options).map_err(|error| match error {
+        WordsError::Options(error) => OpenError::Options(error),
+        other => failed(other.into()),
+    })?;
+    let runtime = Runtime::get().map_err(OpenError::Threads)?;
+    let connections = words.connections;
+    let rclone = Rclone::start(words, &options.variables, context, runtime);
+    let rclone = rclone.map_err(|error| failed(error.into()))?;
+    let client = Client::over(Arc::new(rclone), runtime, context, options);
+    let address = Address::on_pipes()
+        .map_err(|error| OpenError::Address { location: location.clone(), source: error.into() })?;
     Ok(Arc::new(RestBackend::new(client, address, location, connections)))
 }
 
@@ -264,7 +295,6 @@ mod tests {
     fn what_is_not_built_in_says_so_in_two_parts() {
         for (location, expected) in [
             ("swift:container:/", "a repository on swift is not supported by this version"),
-            ("rest:http://u:secret@h/", "a repository on rest is not supported by this version"),
             (
                 "opendal:dropbox?access_token=secret",
                 "a repository on dropbox is not supported by this version",

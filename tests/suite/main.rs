@@ -28,6 +28,7 @@ mod cache; // one cache for two programs, and what the program says of its cache
 mod cold; // packs that must be thawed, and a hot half before them
 mod compat; // the real restic and larder on the same repositories
 mod damage; // damaged repositories: the right verdict, never wrong content
+mod rclone; // repositories through rclone, as a child and as a server
 mod rest; // repositories on REST servers
 mod sftp; // repositories behind a real sshd
 mod embed; // the engine as a part of somebody's program

@@ -19,8 +19,13 @@ use tests::rest_server::{Existing, Manners, Ranges, RestServer, Trouble};
 use tests::restic::restic;
 use tests::tree::{Snapshot, assert_same, dir, file, noise};
 
+/// A context whose waits take no time: what is tried again is tried at once.
+fn unhurried() -> Context {
+    Context { clock: Arc::new(HandClock::new()), ..Context::new() }
+}
+
 fn opened(location: &str) -> Arc<dyn Backend> {
-    backends::open(&Context::new(), &location.parse().unwrap(), &Options::default()).unwrap()
+    backends::open(&unhurried(), &location.parse().unwrap(), &Options::default()).unwrap()
 }
 
 fn pack(content: &[u8]) -> FileId {
@@ -155,8 +160,7 @@ fn whatever_goes_wrong_once_the_second_try_is_right() {
     let network = Network { stall_timeout: Duration::from_millis(300), ..Network::default() };
     let mut options = Options::default();
     options.network = network;
-    let context = Context { clock: Arc::new(HandClock::new()), ..Context::new() };
-    let backend = backends::open(&context, &location.parse().unwrap(), &options).unwrap();
+    let backend = backends::open(&unhurried(), &location.parse().unwrap(), &options).unwrap();
     backend.create().unwrap();
     let mut buffer = Vec::new();
     let troubles = [
@@ -227,7 +231,7 @@ fn the_login_comes_from_the_location_or_the_variables_and_is_never_shown() {
     options.variables =
         [("RESTIC_REST_USERNAME", "ann"), ("RESTIC_REST_PASSWORD", "pass/word")].into_iter().collect();
     let location = server.location("x").parse().unwrap();
-    backends::open(&Context::new(), &location, &options).unwrap().create().unwrap();
+    backends::open(&unhurried(), &location, &options).unwrap().create().unwrap();
     let wrong = server.location("x").replace("//", "//ann:geheim@");
     for location in [server.location("x"), wrong.clone()] {
         let error = opened(&location).create().unwrap_err();

@@ -37,6 +37,10 @@ const FORBIDDEN: [&str; 24] = [
     "build_global(",
 ];
 
+/// Where programs are started that reach storage or give its keys, because the user said so.
+const STARTERS: [&str; 3] =
+    ["backends/src/rclone/process.rs", "backends/src/sftp/process.rs", "backends/src/s3/keys.rs"];
+
 #[test]
 fn neither_engine_nor_storage_prints_exits_or_reads_the_environment() {
     let top = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
@@ -47,9 +51,11 @@ fn neither_engine_nor_storage_prints_exits_or_reads_the_environment() {
             continue;
         }
         let text = fs::read_to_string(&file).unwrap();
+        let starts = STARTERS.iter().any(|starter| file.ends_with(starter));
         for (number, line) in code(&text) {
             lines += 1;
-            for word in FORBIDDEN.iter().filter(|word| contains(line, word)) {
+            let allowed = |word: &str| starts && word == "process::Command";
+            for word in FORBIDDEN.iter().filter(|word| contains(line, word) && !allowed(word)) {
                 found.push(format!("{}:{number}: {word}", file.display()));
             }
         }

@@ -175,7 +175,7 @@ pub struct Cause(String);
 
 impl Cause {
     /// The texts of the library's causes; its own words only if there is nothing beneath.
-    fn of(error: &reqwest::Error) -> Self {
+    pub(crate) fn of(error: &(dyn Error + 'static)) -> Self {
         let mut next = error.source();
         let mut texts: Vec<String> = Vec::new();
         while let Some(cause) = next {
@@ -187,14 +187,13 @@ impl Cause {
             next = cause.source();
         }
         if texts.is_empty() {
-            let alone = if error.is_builder() { "the request is not valid" } else { "the request failed" };
-            texts.push(alone.to_owned());
+            texts.push("the request failed".to_owned());
         }
         Self(texts.join(": "))
     }
 
     /// A cause in our own words.
-    pub(super) fn text(text: impl Into<String>) -> Self {
+    pub(crate) fn text(text: impl Into<String>) -> Self {
         Self(text.into())
     }
 }

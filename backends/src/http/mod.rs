@@ -123,7 +123,7 @@ impl Client {
             wire,
             runtime,
             clock: Arc::clone(&context.clock),
-            stall_timeout: options.network.stall_timeout,
+            stall_timeout: patience(options.network.stall_timeout),
             upload: Limit::new(options.network.upload_max.clone(), &context.clock),
             download: Limit::new(options.network.download_max.clone(), &context.clock),
             counters: Arc::default(),
@@ -268,6 +268,12 @@ impl Answer {
     pub(crate) fn len(&self) -> Option<u64> {
         length(&self.headers)
     }
+}
+
+/// No time at all means that nothing is ever given up; longer than this nobody waits, and clocks cannot count.
+fn patience(timeout: Duration) -> Duration {
+    const LONGEST: Duration = Duration::from_hours(24 * 365);
+    if timeout.is_zero() { LONGEST } else { timeout.min(LONGEST) }
 }
 
 fn length(headers: &HeaderMap) -> Option<u64> {

@@ -176,6 +176,17 @@ fn a_slow_server_that_moves_is_waited_for() {
 }
 
 #[test]
+fn without_a_stall_timeout_an_answer_is_waited_for() {
+    for stall_timeout in [Duration::ZERO, Duration::MAX] {
+        let client = client(&with(Network { stall_timeout, ..Network::default() }));
+        let address = says("HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nhere");
+        let mut buffer = Vec::new();
+        client.send(get(address), 100, &mut buffer).unwrap();
+        assert_eq!(buffer, b"here");
+    }
+}
+
+#[test]
 fn an_upload_that_nobody_reads_is_given_up() {
     let (_keep, never) = mpsc::channel::<()>();
     let never = std::sync::Mutex::new(never);

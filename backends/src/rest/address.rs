@@ -50,6 +50,11 @@ impl Address {
         Ok(Self { base, login: login(location, variables)?, socket })
     }
 
+    /// An address of which only the path matters.
+    pub(crate) fn on_pipes() -> Result<Self, AddressError> {
+        Ok(Self { base: Url::parse("http://localhost/")?, login: None, socket: None })
+    }
+
     /// Where the folders are made.
     pub(super) fn create(&self) -> Url {
         let mut url = self.base.clone();

@@ -20,20 +20,10 @@ use super::cause::{Ended, SAID_MAX};
 use super::command::Words;
 use super::link::{Link, Process};
 use super::terminal::Lent;
-use crate::network::Variables;
+use crate::network::{Variables, WITHHELD};
 
 /// How long a process whose pipes are closed may take to end by itself, as in restic.
 const GRACE: Duration = Duration::from_secs(2);
-
-/// What the started program has no business to know.
-const WITHHELD: [&str; 6] = [
-    "RESTIC_PASSWORD",
-    "RESTIC_PASSWORD_COMMAND",
-    "RESTIC_PASSWORD_FILE",
-    "RESTIC_FROM_PASSWORD",
-    "RESTIC_FROM_PASSWORD_COMMAND",
-    "RESTIC_FROM_PASSWORD_FILE",
-];
 
 /// Whether the started program may ask the user for something.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

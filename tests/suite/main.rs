@@ -32,3 +32,4 @@ mod rclone; // repositories through rclone, as a child and as a server
 mod rest; // repositories on REST servers
 mod sftp; // repositories behind a real sshd
 mod embed; // the engine as a part of somebody's program
+mod cycle; // a repository's whole life on every kind of location, on real servers

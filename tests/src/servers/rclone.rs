@@ -56,9 +56,15 @@ impl Rclone {
     }
 
     /// `rclone serve s3` with one bucket; checks signatures.
+    ///
+    /// It leaves empty folders alone: removing them fails now and then, and the client's request with it.
     pub fn serve_s3() -> Self {
         let arguments = |folder: &Path, address| {
-            serve(folder, address, &["s3", "--auth-key", &format!("{ACCESS_KEY},{SECRET_KEY}")])
+            serve(
+                folder,
+                address,
+                &["s3", "--no-cleanup", "--auth-key", &format!("{ACCESS_KEY},{SECRET_KEY}")],
+            )
         };
         Self::serve("storage/bucket", arguments, |address, name| {
             Place::new(format!("s3:http://{address}/{BUCKET}/{name}"))
@@ -132,8 +138,9 @@ fn serve(folder: &Path, address: SocketAddr, arguments: &[&str]) -> Command {
     let mut command = Command::new(find("rclone"));
     command.arg("serve").args(arguments).arg("--addr").arg(address.to_string());
     // S3 and WebDAV remember folders for five minutes otherwise; files may come and go behind the server's back.
+    // With zero it would forget them all the time, and nothing else.
     if arguments[0] != "restic" {
-        command.args(["--dir-cache-time", "0"]);
+        command.args(["--dir-cache-time", "50ms"]);
     }
     // Nothing of the user's own remotes.
     command.arg("--config").arg(folder.join("rclone.conf")).arg(folder.join("storage"));

@@ -65,6 +65,8 @@ pub mod options; // -o name=value
 mod runtime; // the one tokio runtime, the one block_on
 mod http; // the one HTTP client
 mod refusal; // what a server says instead of doing
+mod outside; // variables, files and programs, for whoever looks for keys
+mod signed; // requests signed, refusals understood
 mod rest; // trait Backend for a REST server
 mod rclone; // a child that speaks REST on its pipes
 mod operator; // trait Backend for an opendal operator
@@ -72,6 +74,7 @@ mod modes; // the rights of what is made
 mod local; // trait Backend for a folder
 mod sftp; // trait Backend for a folder behind ssh
 mod s3; // trait Backend for a bucket
+mod services; // operators for other clouds, and for any service by its name
 mod open; // location + options → backend
 
 pub use http::{Cause, HttpError, SetupError, Status};

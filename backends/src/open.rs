@@ -21,6 +21,7 @@ use crate::rclone::{Rclone, Words, WordsError};
 use crate::rest::{Address, RestBackend};
 use crate::runtime::Runtime;
 use crate::s3::S3Backend;
+use crate::services::{self, ServiceError};
 use crate::sftp::SftpBackend;
 
 /// Why a location cannot be opened.
@@ -32,12 +33,6 @@ pub enum OpenError {
     NotSupported {
         /// The kind of storage, or the service's name.
         kind: String,
-    },
-    /// Such a service exists, but would not keep the promises of a backend.
-    #[error("a repository on the service {service} would not be safe")]
-    Unsafe {
-        /// The service's name.
-        service: String,
     },
     /// The extended options make no sense.
     #[error(transparent)]
@@ -92,7 +87,6 @@ impl OpenError {
                 "Check that rclone is installed (-o rclone.program names another one) and that `rclone lsd REMOTE` works.",
             ),
             Self::Setup(error) => error.advice(),
-            Self::Unsafe { .. } => Some("give the folder's path, or sftp:user@host:path"),
             _ => None,
         }
     }
@@ -135,9 +129,18 @@ fn connect(context: &Context, location: &Location, options: &Options) -> Result<
             let backend = through_operator(shared_memory(name)?, location, options)?;
             Ok(limited(context, backend, options))
         }
-        Location::Opendal { service, settings } => {
-            let backend = through_operator(service_operator(service, settings)?, location, options)?;
-            Ok(limited(context, backend, options))
+        Location::Opendal { .. }
+        | Location::B2(_)
+        | Location::Azure(_)
+        | Location::Gs(_)
+        | Location::Swift(_) => {
+            let operator = services::operator(context, location, options).map_err(|error| match error {
+                ServiceError::Unknown { name } => OpenError::NotSupported { kind: name },
+                ServiceError::Options(error) => OpenError::Options(error),
+                error => OpenError::Service { service: service_name(location), source: error.into() },
+            })?;
+            let backend = through_operator(operator, location, options)?;
+            Ok(if services::paces_itself(location) { backend } else { limited(context, backend, options) })
         }
         Location::Sftp(sftp) => Ok(Arc::new(SftpBackend::new(context, sftp, options)?)),
         Location::S3(s3) => {
@@ -148,9 +151,6 @@ fn connect(context: &Context, location: &Location, options: &Options) -> Result<
         }
         Location::Rest(rest) => on_rest_server(context, location, rest, options),
         Location::Rclone { remote } => through_rclone(context, location, remote, options),
-        Location::B2(_) | Location::Azure(_) | Location::Gs(_) | Location::Swift(_) => {
-            Err(OpenError::NotSupported { kind: location.kind().to_owned() })
-        }
     }
 }
 
@@ -214,28 +214,24 @@ fn through_operator(
 }
 
 /// Services whose writes are whole objects that become visible at once.
-const REPLACES_ATOMICALLY: [&str; 5] = ["memory", "s3", "gcs", "azblob", "b2"];
+const REPLACES_ATOMICALLY: [&str; 6] = ["memory", "s3", "gcs", "azblob", "b2", "swift"];
 
-/// Services that write under the final name or do not sync: a crash would leave torn or lost files.
-const UNSAFE: [&str; 3] = ["fs", "sftp", "ftp"];
-
-fn service_operator(service: &str, settings: &[(String, String)]) -> Result<Operator, OpenError> {
-    let service = service.to_owned();
-    if UNSAFE.contains(&service.as_str()) {
-        return Err(OpenError::Unsafe { service });
+/// The name of what is to be set up, for messages.
+fn service_name(location: &Location) -> String {
+    match location {
+        Location::Opendal { service, .. } => service.clone(),
+        other => other.kind().to_owned(),
     }
-    opendal::init_default_registry();
-    if !opendal::OperatorRegistry::get().schemes().contains(&service) {
-        return Err(OpenError::NotSupported { kind: service });
-    }
-    Operator::via_iter(&service, settings.iter().cloned())
-        .map_err(|error| OpenError::Service { service, source: error.into() })
 }
 
 /// The memory of that name in this process; always a new one without a name.
 fn shared_memory(name: &str) -> Result<Operator, OpenError> {
     static NAMED: Mutex<BTreeMap<String, Operator>> = Mutex::new(BTreeMap::new());
-    let fresh = || service_operator("memory", &[]);
+    let fresh = || {
+        opendal::init_default_registry();
+        Operator::via_iter("memory", [])
+            .map_err(|error| OpenError::Service { service: "memory".to_owned(), source: error.into() })
+    };
     if name.is_empty() {
         return fresh();
     }
@@ -293,19 +289,10 @@ mod tests {
 
     #[test]
     fn what_is_not_built_in_says_so_in_two_parts() {
-        for (location, expected) in [
-            ("swift:container:/", "a repository on swift is not supported by this version"),
-            (
-                "opendal:dropbox?access_token=secret",
-                "a repository on dropbox is not supported by this version",
-            ),
-            ("opendal:sftp", "a repository on the service sftp would not be safe"),
-        ] {
-            let error = opened(location).unwrap_err();
-            assert_eq!(error.to_string(), expected);
-            assert!(error.advice().is_some());
-            assert!(!format!("{error:?}").contains("secret"));
-        }
+        let error = opened("opendal:dropbox?access_token=secret").unwrap_err();
+        assert_eq!(error.to_string(), "a repository on dropbox is not supported by this version");
+        assert!(error.advice().is_some());
+        assert!(!format!("{error:?}").contains("secret"));
     }
 
     #[test]

@@ -7,11 +7,14 @@
 use std::error::Error;
 use std::fmt;
 
+use http::Response;
 use http::header::{HeaderMap, RETRY_AFTER};
+use opendal::HttpBody;
+use opendal::raw::oio::ReadStream as _;
 use repo_core::backend::{BackendError, ErrorKind};
 
 /// No refusal needs more of its body to be understood.
-pub(crate) const BODY_MAX: usize = 64 << 10;
+const BODY_MAX: usize = 64 << 10;
 
 /// What a server answered instead of doing what it was asked.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -139,6 +142,29 @@ impl fmt::Display for Refusal {
 }
 
 impl Error for Refusal {}
+
+/// What the server says is wrong, read up to a limit, as an error of the `opendal` library.
+pub(crate) async fn refused(answer: Response<HttpBody>) -> opendal::Error {
+    let (parts, mut body) = answer.into_parts();
+    let mut text = Vec::new();
+    // A body that breaks off is still better than none: the status has been told.
+    while let Ok(piece) = body.read().await {
+        if piece.is_empty() || text.len() > BODY_MAX {
+            break;
+        }
+        text.extend_from_slice(&piece.to_bytes());
+    }
+    let refusal = Refusal::new(parts.status.as_u16(), &parts.headers, &text);
+    let kind = match refusal.kind() {
+        ErrorKind::NotFound => opendal::ErrorKind::NotFound,
+        ErrorKind::Denied => opendal::ErrorKind::PermissionDenied,
+        ErrorKind::TooShort => opendal::ErrorKind::RangeNotSatisfied,
+        ErrorKind::Throttled => opendal::ErrorKind::RateLimited,
+        _ => opendal::ErrorKind::Unexpected,
+    };
+    let passing = refusal.kind().is_passing();
+    opendal::Error::new(kind, "the server refuses").with_temporary(passing).set_source(refusal)
+}
 
 /// The text of the first `<name>…</name>`. Enough for answers, which are flat and short.
 pub(crate) fn tag(xml: &str, name: &str) -> Option<String> {

@@ -10,7 +10,6 @@
 
 mod settings; // location + options → what the bucket is like
 mod keys; // who we are
-mod signed; // requests signed, refusals understood
 mod list; // listings side by side
 
 use std::collections::HashSet;
@@ -26,6 +25,7 @@ use opendal::{HttpBody, HttpTransporter, OperationContext, Operator};
 use repo_core::Context;
 use repo_core::backend::{Backend, BackendError, ErrorKind, Listed, Operation, Properties, layout};
 use repo_core::id::{FileId, FileKind, Id, PackId};
+use reqsign_aws_v4::{Credential, RequestSigner};
 use reqsign_core::hash::{base64_encode, hex_sha256};
 
 use crate::http::{Client, HttpError, SetupError};
@@ -35,9 +35,9 @@ use crate::operator::{OperatorBackend, explained};
 use crate::options::{Options, OptionsError};
 use crate::refusal::Refusal;
 use crate::runtime::Runtime;
+use crate::signed::Signed;
 use keys::Keys;
 use settings::{Region, Settings};
-use signed::Signed;
 
 /// A repository in a bucket.
 #[derive(Debug)]
@@ -60,7 +60,7 @@ struct Bucket {
     settings: Settings,
     files: OperatorBackend,
     operator: Operator,
-    signed: Signed,
+    signed: Signed<Credential>,
 }
 
 /// Why a bucket cannot be set up; nothing was asked of the server yet.
@@ -235,8 +235,13 @@ impl Bucket {
     ) -> opendal::Result<Self> {
         let transport = client.transporter();
         let region = settings.region.name();
-        let keys = (!settings.anonymous).then(|| Arc::new(Keys::new(variables, region, transport.clone())));
-        let signed = Signed::new(transport, keys, region);
+        let signed = if settings.anonymous {
+            Signed::anonymous(transport)
+        } else {
+            let keys = Keys::new(variables, region, transport.clone());
+            let signer = RequestSigner::new("s3", region);
+            Signed::new(transport, keys, signer, reqsign_core::Context::new())
+        };
         // Keys are ours to find, and requests ours to sign.
         let mut builder = opendal::services::S3::default()
             .endpoint(&settings.endpoint)
@@ -457,4 +462,4 @@ impl Backend for S3Backend {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -9,23 +9,25 @@ use crate::location::Location;
 
 /// A request as the server heard it.
 #[derive(Debug, Clone, Default)]
-struct Heard {
+pub(crate) struct Heard {
     /// Method and path with query.
-    line: String,
+    pub(crate) line: String,
     headers: Vec<(String, String)>,
-    body: Vec<u8>,
+    pub(crate) body: Vec<u8>,
 }
 
 impl Heard {
-    fn header(&self, name: &str) -> Option<&str> {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
         self.headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
     }
 }
 
-type Heards = Arc<Mutex<Vec<Heard>>>;
+pub(crate) type Heards = Arc<Mutex<Vec<Heard>>>;
 
 /// Answers each request as `answer` says: status, headers, body. Ends with the process.
-fn server(answer: impl Fn(&Heard) -> (u16, String, String) + Send + Sync + 'static) -> (String, Heards) {
+pub(crate) fn server(
+    answer: impl Fn(&Heard) -> (u16, String, String) + Send + Sync + 'static,
+) -> (String, Heards) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap().to_string();
     let (heards, answer): (Heards, _) = (Arc::default(), Arc::new(answer));

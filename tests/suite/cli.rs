@@ -8,6 +8,7 @@ mod ends; // exit codes, mistakes, signals
 mod looks; // commands that look into a repository
 mod makes; // commands that make something
 mod removes; // commands that remove or replace snapshots
+mod prunes; // commands that put a repository in order
 
 use std::path::Path;
 

@@ -40,7 +40,9 @@ fn restic_is_content_with_what_our_prune_leaves() {
         let said = restic().on(folder.path()).args(["check", "--read-data"]).ok();
         assert!(said.stdout.contains("no errors were found"), "{said}");
         assert!(!said.stdout.contains("additional files"), "{said}");
-        assert_eq!(restic_counts(folder.path()).0, [0; 4], "restic finds nothing more to prune");
+        // It may want to join small packs where our new ones have made them ten.
+        let (counts, said) = restic_counts(folder.path());
+        assert_eq!(counts[1..], [0; 3], "restic finds nothing more to free\n{said}");
     }
 }
 

@@ -129,7 +129,8 @@ fn a_child_that_was_killed_is_started_again() {
 fn what_cannot_be_started_or_does_not_serve_says_so_in_two_lines() {
     let (_folder, place) = child();
     let check = |options: &[&str], location: &str, expected: &str| {
-        let mut call = larder().on(location.as_ref());
+        let larder = larder();
+        let mut call = larder.on(location.as_ref());
         for option in options {
             call = call.arg("-o").arg(option);
         }

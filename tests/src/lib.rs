@@ -17,3 +17,4 @@ pub mod tree; // file trees as literals, and what lies on disk as comparable dat
 pub mod servers; // real servers on loopback, and how to reach repositories there
 pub mod proxy; // a bad line between client and server
 pub mod http_proxy; // a server that misbehaves
+pub mod trouble; // random trouble that a seed repeats, and a clock that hurries

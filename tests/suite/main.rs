@@ -33,3 +33,4 @@ mod rest; // repositories on REST servers
 mod sftp; // repositories behind a real sshd
 mod embed; // the engine as a part of somebody's program
 mod cycle; // a repository's whole life on every kind of location, on real servers
+mod fault_matrix; // bad lines and misbehaving servers: nothing is lost

@@ -1,7 +1,7 @@
 //! Requests to a storage: signed on the way out, and refusals understood on the way back.
 //!
 //! In: unsigned requests, of the `opendal` library or of ours. Out: answers that are a success; every other one
-//! is an error with the server's [`Refusal`] as its cause. The library is told not to sign: so there is one
+//! is an error with the server's `Refusal` as its cause. The library is told not to sign: so there is one
 //! place that knows keys, and none that looks into the process's environment. Services that sign by themselves
 //! get the same understanding of refusals with [`Unchanged`] requests.
 

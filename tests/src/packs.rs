@@ -29,7 +29,7 @@ pub fn write(folder: &Path) {
     }
 }
 
-/// Looks at a folder after the lines of [`write`] in a file.
+/// Looks at a folder after the lines of [`write()`] in a file.
 pub fn look(folder: &Path, lines: &Path) {
     let lines = BufReader::new(File::open(lines).expect("the writer left its lines")).lines();
     let last = lines.filter_map(|line| number(&line.ok()?)).max().expect("something was stored");
@@ -55,7 +55,7 @@ pub fn everything_is_whole(folder: &Path, last: u32) {
     backend.write(file(next), &content(next)).expect("writing goes on");
 }
 
-/// The number in a line of [`write`].
+/// The number in a line of [`write()`].
 pub fn number(line: &str) -> Option<u32> {
     line.strip_prefix(STORED)?.parse().ok()
 }

@@ -13,7 +13,7 @@
 //! instead of removing them; marks that another program made (`packs_to_delete`) are respected and kept already.
 //!
 //! Memory beside the index (48 bytes per stored blob): 1 bit per stored blob, 32 bytes per different tree, and what
-//! [`plan`](self::plan) and repacking say.
+//! `plan` and repacking say.
 
 mod execute;
 mod options;

@@ -219,11 +219,6 @@ fn sftp_over_bad_lines() {
 }
 
 #[test]
-fn s3_over_bad_lines() {
-    bad_lines("s3_over_bad_lines", &Bench::rclone(Rclone::serve_s3()), 100..170);
-}
-
-#[test]
 fn s3_on_bad_servers() {
     bad_servers("s3_on_bad_servers", &Bench::rclone(Rclone::serve_s3()), 200..270);
 }

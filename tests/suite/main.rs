@@ -21,6 +21,7 @@ mod prune; // what no snapshot needs goes, and nothing else
 mod repair; // what is left of a damaged repository is mended
 mod damage_found; // what a check finds
 mod forget; // which snapshots go: random policies against restic, stops at every point
+mod manual; // the examples of the manual, run as they stand
 mod query; // answers about snapshots, as restic gives them
 mod cli; // what people and scripts meet: text, JSON, exit codes
 mod kill; // the process is killed in the middle of a backup

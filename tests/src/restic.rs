@@ -1,9 +1,10 @@
-//! The real restic: the one that `LARDER_TEST_RESTIC` names, else `restic` on the PATH.
+//! The real restic: the one that `LARDER_TEST_RESTIC` names, else the one that `cargo xtask setup` brought, else `restic` on the PATH.
 
 use std::path::PathBuf;
 use std::sync::OnceLock;
 
 use crate::program::Program;
+use crate::servers;
 
 /// restic, ready to run.
 pub fn restic() -> Program {
@@ -26,11 +27,7 @@ fn find() -> PathBuf {
         assert!(path.is_file(), "LARDER_TEST_RESTIC names {}, which is not there", path.display());
         return path;
     }
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    std::env::split_paths(&path)
-        .map(|folder| folder.join("restic"))
-        .find(|program| program.is_file())
-        .unwrap_or_else(|| panic!("restic is not on the PATH: run `cargo xtask setup`, which installs it"))
+    servers::process::find("restic")
 }
 
 /// `restic 0.19.1 compiled with …`

@@ -30,7 +30,7 @@ usage: cargo xtask <chore>
   bench peers         time larder against restic: first backup, unchanged backup, restore, check
                       (--size 1GiB --files 10000 --runs 3 --folder TMP)
 
-The restic program is the one that LARDER_TEST_RESTIC names, else `restic` on the PATH.
+The restic program is the one that LARDER_TEST_RESTIC names, else the one that `setup` brought, else `restic` on the PATH.
 ";
 
 fn main() -> ExitCode {

@@ -1,12 +1,14 @@
 //! Installs what the tests need and is not there yet. What is there is left alone.
 
+mod restic; // a current restic
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 
-use crate::programs::{self, cargo, find, restic, tools};
+use crate::programs::{self, cargo, find, tools};
 use crate::step::Steps;
 
 /// A program and the package that brings it.
@@ -47,6 +49,7 @@ const TOOLS: [(&str, &str); 2] =
 /// Looks for every program and installs the missing ones.
 pub(crate) fn as_steps(steps: &mut Steps) -> Result<()> {
     steps.step("setup: programs", system_programs)?;
+    steps.step("setup: restic", restic::bring)?;
     steps.step("setup: servers", servers)?;
     steps.step("setup: cargo tools", cargo_tools)
 }
@@ -63,7 +66,7 @@ fn system_programs() -> Result<()> {
     let mut missing = Vec::new();
     for program in &PROGRAMS {
         let found = match program.name {
-            "restic" => restic().ok(),
+            "restic" => programs::restic().ok(),
             "python3" => python(),
             other => find(other),
         };

@@ -170,6 +170,8 @@ kinds_of_id! {
     KeyId,
     /// Names a lock: SHA-256 of the stored (encrypted) file.
     LockId,
+    /// Names a record of checks: SHA-256 of the stored (encrypted) file.
+    CheckedId,
 }
 
 /// Whether a blob holds file content or a directory.
@@ -241,10 +243,12 @@ pub enum FileKind {
     Index,
     /// `data/`, the packs.
     Pack,
+    /// `checked/`, ours: when which packs were verified. restic never looks there, and nothing needs it.
+    Checked,
 }
 
 impl FileKind {
-    /// Every kind, config first.
+    /// Every kind that a repository cannot do without, config first.
     pub const ALL: [Self; 6] = [Self::Config, Self::Key, Self::Lock, Self::Snapshot, Self::Index, Self::Pack];
 
     /// The folder's name, `config` for the config itself.
@@ -256,6 +260,7 @@ impl FileKind {
             Self::Snapshot => "snapshots",
             Self::Index => "index",
             Self::Pack => "data",
+            Self::Checked => "checked",
         }
     }
 
@@ -268,6 +273,7 @@ impl FileKind {
             Self::Snapshot => "snapshot",
             Self::Index => "index",
             Self::Pack => "pack",
+            Self::Checked => "record of checks",
         }
     }
 }
@@ -302,7 +308,7 @@ macro_rules! file_ids {
     )+};
 }
 
-file_ids!(KeyId => Key, LockId => Lock, SnapshotId => Snapshot, IndexId => Index, PackId => Pack);
+file_ids!(KeyId => Key, LockId => Lock, SnapshotId => Snapshot, IndexId => Index, PackId => Pack, CheckedId => Checked);
 
 impl fmt::Display for FileId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

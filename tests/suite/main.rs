@@ -19,6 +19,7 @@ mod fuzz_replay; // what the fuzzers try, on seeds and mutations of them
 mod crash; // the machine stops at operation N, for every N
 mod prune; // what no snapshot needs goes, and nothing else
 mod repair; // what is left of a damaged repository is mended
+mod rolling_check; // checks that go on where the last one ended
 mod damage_found; // what a check finds
 mod forget; // which snapshots go: random policies against restic, stops at every point
 mod manual; // the examples of the manual, run as they stand

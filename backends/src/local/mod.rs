@@ -204,11 +204,11 @@ impl Backend for LocalBackend {
 }
 
 /// What would do harm if a power cut brought it back: an index or a snapshot whose packs are gone, a key that
-/// was to be locked out. Packs and locks that come back are only garbage.
+/// was to be locked out. Packs, locks and records of checks that come back are only garbage.
 fn must_stay_removed(kind: FileKind) -> bool {
     match kind {
         FileKind::Config | FileKind::Key | FileKind::Snapshot | FileKind::Index => true,
-        FileKind::Lock | FileKind::Pack => false,
+        FileKind::Lock | FileKind::Pack | FileKind::Checked => false,
     }
 }
 

@@ -1,5 +1,7 @@
 //! `check`: what was typed.
 
+use std::time::Duration;
+
 use clap::Args;
 use repo_core::ops::check::ReadData;
 
@@ -23,6 +25,17 @@ pub struct Check {
     /// Read and verify a part: n/t, a percentage, or a size
     #[arg(long, value_name = "SUBSET", value_parser = values::subset)]
     pub read_data_subset: Option<ReadData>,
+
+    /// Read packs for so long (30m, 2h), beginning with those that were read longest ago
+    ///
+    /// Every check that reads packs takes down in the repository which ones it found right, so checks that follow
+    /// each other come round to all of them.
+    #[arg(long, value_name = "DURATION", value_parser = values::duration)]
+    pub read_data_for: Option<Duration>,
+
+    /// Read so many bytes of packs (50G), beginning with those that were read longest ago
+    #[arg(long, value_name = "SIZE", value_parser = values::size)]
+    pub read_data_budget: Option<u64>,
 
     /// Use the local cache
     #[arg(long)]

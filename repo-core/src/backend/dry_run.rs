@@ -89,7 +89,9 @@ impl Backend for DryRunBackend {
 
     fn write(&self, file: FileId, content: &[u8]) -> Result<(), BackendError> {
         let change = match file.kind {
-            FileKind::Pack | FileKind::Index => Change::Dropped { size: content.len() as u64 },
+            FileKind::Pack | FileKind::Index | FileKind::Checked => {
+                Change::Dropped { size: content.len() as u64 }
+            }
             FileKind::Config | FileKind::Key | FileKind::Lock | FileKind::Snapshot => {
                 Change::Kept(content.into())
             }

@@ -7,7 +7,7 @@
 
 use crate::id::{FileId, FileKind, Id};
 
-/// The kinds that have a folder of their own: all but the config.
+/// The kinds that have a folder of their own in every repository: all but the config, and what is only ours.
 pub const FOLDERS: [FileKind; 5] =
     [FileKind::Pack, FileKind::Index, FileKind::Key, FileKind::Lock, FileKind::Snapshot];
 
@@ -27,7 +27,7 @@ pub fn parse(path: &str) -> Option<FileId> {
         return Some(FileId::CONFIG);
     }
     let (folder, rest) = path.split_once('/')?;
-    let kind = FOLDERS.into_iter().find(|kind| kind.folder() == folder)?;
+    let kind = FOLDERS.into_iter().chain([FileKind::Checked]).find(|kind| kind.folder() == folder)?;
     let name = match kind {
         FileKind::Pack => {
             let (shard, name) = rest.split_once('/')?;
@@ -82,6 +82,7 @@ mod tests {
         check(FileKind::Snapshot, &format!("snapshots/{NAME}"));
         check(FileKind::Index, &format!("index/{NAME}"));
         check(FileKind::Pack, &format!("data/ab/{NAME}"));
+        check(FileKind::Checked, &format!("checked/{NAME}"));
     }
 
     #[test]

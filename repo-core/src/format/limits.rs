@@ -21,6 +21,8 @@ pub const SNAPSHOT_BYTES_MAX: u64 = 8 * MIB;
 pub const INDEX_BYTES_MAX: u64 = 64 * MIB;
 /// Packs: offsets and lengths in a pack have 32 bits.
 pub const PACK_BYTES_MAX: u64 = 4 * GIB - 1;
+/// Records of checks, stored: 11 bytes per pack, so this is 6 million packs.
+pub const CHECKED_BYTES_MAX: u64 = 64 * MIB;
 
 /// A snapshot's, lock's or config's text after inflating.
 pub const RECORD_INFLATED_BYTES_MAX: u64 = 64 * MIB;
@@ -63,6 +65,7 @@ pub const fn stored_bytes_max(kind: FileKind) -> u64 {
         FileKind::Snapshot => SNAPSHOT_BYTES_MAX,
         FileKind::Index => INDEX_BYTES_MAX,
         FileKind::Pack => PACK_BYTES_MAX,
+        FileKind::Checked => CHECKED_BYTES_MAX,
     }
 }
 
@@ -70,6 +73,7 @@ pub const fn stored_bytes_max(kind: FileKind) -> u64 {
 pub const fn inflated_bytes_max(kind: FileKind) -> u64 {
     match kind {
         FileKind::Index => INDEX_INFLATED_BYTES_MAX,
+        FileKind::Checked => CHECKED_BYTES_MAX,
         _ => RECORD_INFLATED_BYTES_MAX,
     }
 }

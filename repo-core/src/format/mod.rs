@@ -8,6 +8,7 @@ mod error;
 pub mod limits;
 pub mod json;
 
+mod checked;
 mod config;
 mod index_file;
 mod key_file;
@@ -21,6 +22,7 @@ mod place;
 mod snapshot;
 mod tree;
 
+pub use checked::{CheckRun, Checked};
 pub use config::{ChunkerField, Config};
 pub use error::FormatError;
 pub use index_file::{IndexFile, IndexedBlob, IndexedPack, MarkedPack};

@@ -6,9 +6,9 @@
 use crate::backend::{BackendError, ErrorKind};
 use crate::blob::{self, RecordForm, open_record, seal_record};
 use crate::context::Context;
-use crate::format::{FormatError, IndexFile, Lock, Snapshot, limits};
+use crate::format::{Checked, FormatError, IndexFile, Lock, Snapshot, limits};
 use crate::hash::sha256;
-use crate::id::{BlobId, BlobKind, FileId, FileKind, Id, IndexId, LockId, SnapshotId};
+use crate::id::{BlobId, BlobKind, CheckedId, FileId, FileKind, Id, IndexId, LockId, SnapshotId};
 use crate::index::Index;
 use crate::repository::Repository;
 
@@ -101,6 +101,19 @@ impl Record for IndexFile {
 impl Record for Lock {
     type Id = LockId;
     const KIND: FileKind = FileKind::Lock;
+
+    fn parse(json: &[u8]) -> Result<Self, FormatError> {
+        Self::parse(json)
+    }
+
+    fn to_json(&self) -> Vec<u8> {
+        self.to_json()
+    }
+}
+
+impl Record for Checked {
+    type Id = CheckedId;
+    const KIND: FileKind = FileKind::Checked;
 
     fn parse(json: &[u8]) -> Result<Self, FormatError> {
         Self::parse(json)

@@ -2,10 +2,10 @@
 
 use repo_core::context::{Event, Stage};
 use repo_core::format::json::Object;
-use repo_core::ops::check::{Finding, ReadData};
+use repo_core::ops::check::{Finding, NotKept, ReadData};
 
 use super::{common, counter, loading, told};
-use crate::ui::amount::bytes;
+use crate::ui::amount::{bytes, clock};
 use crate::ui::progress::{Count, Tally, View};
 use crate::ui::screen::{Level, Screen};
 
@@ -56,6 +56,7 @@ impl View for CheckView {
             Event::Warning { error } => match error.downcast_ref::<Finding>() {
                 // Hints are told once, at the end.
                 Some(finding) if finding.is_hint() => screen.say(Level::Verbose, told(*error)),
+                None if error.is::<NotKept>() => screen.warn(format!("warning: {}", told(*error))),
                 _ => tell_error(screen, &told(*error)),
             },
             _ => {}
@@ -82,6 +83,15 @@ impl CheckView {
             ReadData::Bytes(_) => {
                 let percent = 100.0 * packs as f64 / all.items_total.max(1) as f64;
                 format!("read {pack_bytes} bytes ({percent:.1}%) of data packs")
+            }
+            ReadData::Oldest { span: None, .. } => {
+                format!(
+                    "read {packs} packs with {}, those first that were read longest ago",
+                    bytes(pack_bytes)
+                )
+            }
+            ReadData::Oldest { span: Some(span), .. } => {
+                format!("read packs for {}, those first that were read longest ago", clock(span))
             }
         }
     }

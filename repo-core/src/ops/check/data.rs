@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use crate::blob::Opener;
 use crate::context::{Cancelled, Context, Event, Random, Stage};
@@ -9,6 +10,7 @@ use crate::format::{IndexedBlob, PackHeader, Place, limits};
 use crate::hash::sha256;
 use crate::id::{BlobId, PackId};
 use crate::ops::check::report::Finding;
+use crate::ops::check::rolling::Ledger;
 use crate::ops::check::{Findings, ReadData};
 use crate::parallel;
 use crate::repository::Reader;
@@ -18,9 +20,10 @@ pub(super) fn choose(
     context: &Context,
     read_data: ReadData,
     mut packs: Vec<(PackId, u64)>,
-    only: Option<(&HashSet<PackId>, &Reader)>,
+    only: Option<&HashSet<PackId>>,
+    ledger: &Ledger,
 ) -> Vec<(PackId, u64)> {
-    if let Some((used, _)) = only {
+    if let Some(used) = only {
         packs.retain(|(pack, _)| used.contains(pack));
     }
     match read_data {
@@ -45,37 +48,48 @@ pub(super) fn choose(
         }
         ReadData::Bytes(bytes) => {
             shuffle(&mut packs, context.random.as_ref());
-            let mut left = bytes;
-            let mut chosen = Vec::new();
-            for pack in packs {
-                if pack.1 > left && !chosen.is_empty() {
-                    break;
-                }
-                left = left.saturating_sub(pack.1);
-                chosen.push(pack);
-            }
-            chosen
+            within(packs, bytes)
+        }
+        ReadData::Oldest { bytes, .. } => {
+            ledger.sort_oldest_first(&mut packs, context.random.as_ref());
+            within(packs, bytes.unwrap_or(u64::MAX))
         }
     }
 }
 
+/// The first packs that have so many bytes together; at least one.
+fn within(packs: Vec<(PackId, u64)>, mut bytes: u64) -> Vec<(PackId, u64)> {
+    let mut chosen = Vec::new();
+    for pack in packs {
+        if pack.1 > bytes && !chosen.is_empty() {
+            break;
+        }
+        bytes = bytes.saturating_sub(pack.1);
+        chosen.push(pack);
+    }
+    chosen
+}
+
 /// Fisher and Yates.
-fn shuffle<T>(items: &mut [T], random: &dyn Random) {
+pub(super) fn shuffle<T>(items: &mut [T], random: &dyn Random) {
     for last in (1..items.len()).rev() {
         let at = random.number() % (last as u64 + 1);
         items.swap(last, usize::try_from(at).unwrap_or(last));
     }
 }
 
-/// Reads and verifies packs on all cores.
+/// Reads and verifies packs on all cores, in this order; none is begun once `span` has passed. Adds those that are
+/// right to `sound`, also when it is stopped.
 pub(super) fn read(
     context: &Context,
     reader: &Reader,
     packs: &[(PackId, u64)],
+    span: Option<Duration>,
     findings: &Findings<'_>,
-) -> Result<(), Cancelled> {
+    sound: &mut Vec<PackId>,
+) -> Result<u64, Cancelled> {
     if packs.is_empty() {
-        return Ok(());
+        return Ok(0);
     }
     let (total, bytes) = (packs.len() as u64, packs.iter().map(|(_, size)| size).sum());
     context.tell(&Event::Begin { stage: Stage::ReadPacks, total, bytes });
@@ -84,20 +98,26 @@ pub(super) fn read(
     // While some wait for the storage, the others keep the cores busy.
     let threads = reader.repository().backend().properties().connections + parallel::cores();
     let tools = Mutex::new(Vec::<Tools>::new());
+    let begun = context.clock.elapsed();
+    let in_time = || span.is_none_or(|span| context.clock.elapsed().saturating_sub(begun) < span);
+    let mut count = 0;
     parallel::stream(
         threads,
-        packs.iter().copied(),
+        // One at least: however short the time, checks that follow each other get on.
+        packs.iter().copied().enumerate().take_while(|(at, _)| *at == 0 || in_time()).map(|(_, pack)| pack),
         |(pack, size)| {
             context.cancel.check()?;
             let kept = tools.lock().unwrap_or_else(PoisonError::into_inner).pop();
             let mut hands = kept.unwrap_or_else(|| Tools::new(reader));
             let expected = listed.get(&pack).map(Vec::as_slice).unwrap_or_default();
             let found = verify(reader, &mut hands, pack, expected, findings);
-            seals.lock().unwrap_or_else(PoisonError::into_inner).extend(found);
+            seals.lock().unwrap_or_else(PoisonError::into_inner).extend(found.seals);
             tools.lock().unwrap_or_else(PoisonError::into_inner).push(hands);
-            Ok(size)
+            Ok((size, found.is_sound.then_some(pack)))
         },
-        |size| {
+        |(size, verified)| {
+            sound.extend(verified);
+            count += 1;
             context.tell(&Event::Progress { stage: Stage::ReadPacks, items: 1, bytes: size });
             Ok(())
         },
@@ -107,11 +127,11 @@ pub(super) fn read(
     seals.sort_unstable();
     // The same sealed bytes twice are one blob that a prune has copied.
     seals.dedup();
-    let count = seals.windows(2).filter(|pair| pair[0].0 == pair[1].0).count() as u64;
-    if count > 0 {
-        findings.add(Finding::NonceReused { count });
+    let reused = seals.windows(2).filter(|pair| pair[0].0 == pair[1].0).count() as u64;
+    if reused > 0 {
+        findings.add(Finding::NonceReused { count: reused });
     }
-    Ok(())
+    Ok(count)
 }
 
 /// What one thread needs, kept from pack to pack.
@@ -147,26 +167,38 @@ fn listed_blobs(reader: &Reader, packs: &[(PackId, u64)]) -> HashMap<PackId, Vec
 /// Nonce and tag of a sealed blob: 32 bytes each.
 type Seal = (u128, u128);
 
-/// Verifies one pack; gives the seals in it.
+/// What was found in one pack.
+#[derive(Default)]
+struct Verified {
+    seals: Vec<Seal>,
+    is_sound: bool,
+}
+
+/// Verifies one pack.
 fn verify(
     reader: &Reader,
     tools: &mut Tools,
     pack: PackId,
     listed: &[(BlobId, Place)],
     findings: &Findings<'_>,
-) -> Vec<Seal> {
+) -> Verified {
     let backend = reader.repository().backend();
     if let Err(source) = backend.read_all(pack.into(), limits::PACK_BYTES_MAX, &mut tools.pack) {
         findings.add(Finding::PackUnreadable { pack, source });
-        return Vec::new();
+        return Verified::default();
     }
+    let mut is_sound = true;
+    let mut add = |finding| {
+        is_sound = false;
+        findings.add(finding);
+    };
     if sha256(&tools.pack) != pack.0 {
-        findings.add(Finding::PackDamaged { pack });
+        add(Finding::PackDamaged { pack });
     }
     match read_header(reader, tools) {
-        Ok(header) if !agrees(&header.blobs, listed) => findings.add(Finding::HeaderDiffers { pack }),
+        Ok(header) if !agrees(&header.blobs, listed) => add(Finding::HeaderDiffers { pack }),
         Ok(_) => {}
-        Err(source) => findings.add(Finding::HeaderDamaged { pack, source }),
+        Err(source) => add(Finding::HeaderDamaged { pack, source }),
     }
     let Tools { opener, pack: bytes, plain } = tools;
     let mut seals = Vec::with_capacity(listed.len());
@@ -177,10 +209,10 @@ fn verify(
             seals.push((u128::from_le_bytes(*nonce), u128::from_le_bytes(*tag)));
         }
         if opener.open(blob, sealed, place.plain_len, plain).is_err() {
-            findings.add(Finding::BlobDamaged { blob: *blob, pack });
+            add(Finding::BlobDamaged { blob: *blob, pack });
         }
     }
-    seals
+    Verified { seals, is_sound }
 }
 
 fn read_header(reader: &Reader, tools: &mut Tools) -> Result<PackHeader, Option<crate::format::HeaderError>> {

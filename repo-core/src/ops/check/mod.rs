@@ -1,9 +1,11 @@
-//! Check: is everything there that snapshots need, and is it what it should be? Changes nothing.
+//! Check: is everything there that snapshots need, and is it what it should be? Changes nothing but what is
+//! remembered of checks.
 //!
 //! ```text
 //! index files ─┬ packs.rs   every pack that is listed exists in the listed size
 //! snapshots ───┼ trees.rs   every tree that can be reached is whole, every chunk is listed
 //!              ├ data.rs    on request: packs hash to their names, blobs open, headers agree
+//!              ├ rolling.rs  which packs were read by which check
 //!              └ affected.rs  after damage: which files of which snapshots
 //! ```
 //!
@@ -13,16 +15,19 @@ mod affected;
 mod data;
 mod packs;
 mod report;
+mod rolling;
 mod trees;
 
 pub use affected::AffectedFile;
-pub use report::{CheckError, CheckReport, Finding, Remedy};
+pub use report::{CheckError, CheckReport, Finding, NotKept, Remedy, VerifiedAge};
 
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use crate::context::{Context, Event};
 use crate::format::Snapshot;
 use crate::id::{Id, SnapshotId};
+use crate::ops::check::rolling::Ledger;
 use crate::repository::{LockGuard, LockKind, LockOptions, Needed, Reader, Repository, ThawOptions};
 use crate::snapshots::{self, Filter, Stored, Wanted};
 
@@ -45,6 +50,13 @@ pub enum ReadData {
     Percent(f64),
     /// So many bytes of packs, chosen at random.
     Bytes(u64),
+    /// The packs that were verified longest ago, or never, by any check that read packs of this repository.
+    Oldest {
+        /// At most so many bytes of packs, but always one pack.
+        bytes: Option<u64>,
+        /// No pack is begun once so much time has passed since the first.
+        span: Option<Duration>,
+    },
 }
 
 /// How to check. Name what matters and take the rest from [`Default`].
@@ -127,17 +139,29 @@ pub fn check(
     let packs = packs::compare(context, &reader, &findings)?;
     let used = trees::check(context, &reader, &stored, &findings)?;
     let restricted = !options.snapshots.is_empty() || !options.filter.is_empty();
-    let chosen = data::choose(context, options.read_data, packs, restricted.then_some((&used, &reader)));
+    let existing: Vec<_> = packs.iter().map(|(pack, _)| *pack).collect();
+    let reads = options.read_data != ReadData::Nothing;
+    let mut ledger = if reads { Ledger::load(context, repository) } else { Ledger::default() };
+    let chosen = data::choose(context, options.read_data, packs, restricted.then_some(&used), &ledger);
     if let Some(thaw) = options.thaw.as_ref().filter(|_| !chosen.is_empty()) {
         let bytes = chosen.iter().map(|(_, size)| size).sum();
         let packs = chosen.iter().map(|(pack, _)| *pack).collect();
         repository.thaw(context, &Needed { packs, bytes }, thaw)?;
     }
-    data::read(context, &reader, &chosen, &findings)?;
+    let span = if let ReadData::Oldest { span, .. } = options.read_data { span } else { None };
+    let (begun, mut sound) = (context.now(), Vec::new());
+    let read = data::read(context, &reader, &chosen, span, &findings, &mut sound);
+    ledger.verify(&sound, begun);
+    let verified = reads.then(|| ledger.age(&existing));
+    // Without a lock nothing is written: somebody else may be at it, or the storage may be read-only.
+    if !sound.is_empty() && options.lock.is_some() {
+        ledger.save(context, repository, &existing);
+    }
+    let packs_read = read?;
 
     let findings = findings.finish();
     let affected = affected::find(context, &reader, &stored, &findings, options.affected_max)?;
-    Ok(CheckReport { findings, affected, snapshots: stored.len() as u64, packs_read: chosen.len() as u64 })
+    Ok(CheckReport { findings, affected, snapshots: stored.len() as u64, packs_read, verified })
 }
 
 /// The snapshots to check; unreadable ones are findings.

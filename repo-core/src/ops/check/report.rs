@@ -9,6 +9,7 @@ use crate::id::{BlobId, IndexId, PackId, SnapshotId, TreeId};
 use crate::ops::check::affected::AffectedFile;
 use crate::repository::{IndexError, LockError, ReadError, RecordError, ThawError};
 use crate::snapshots::SelectError;
+use crate::time::Timestamp;
 
 /// Why the check could not be made.
 #[derive(Debug, thiserror::Error)]
@@ -36,6 +37,35 @@ pub enum CheckError {
 
 from_unless_cancelled!(CheckError: LockError => Lock, SelectError => Snapshots, IndexError => Index, ThawError => Thaw);
 
+/// Why what is remembered of checks was not read or kept. The verdict is the same without.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum NotKept {
+    /// The records could not be listed.
+    #[error("cannot see which packs earlier checks have read")]
+    Listed(#[source] BackendError),
+    /// A record could not be read.
+    #[error("cannot read which packs an earlier check has read")]
+    Read(#[source] RecordError),
+    /// The new record could not be stored.
+    #[error("cannot keep which packs this check has read; the next one may read them again")]
+    Written(#[source] RecordError),
+    /// An old record could not be removed.
+    #[error("cannot remove an old record of checks")]
+    Removed(#[source] BackendError),
+}
+
+/// How long ago packs were last read and found right, by this check or an earlier one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct VerifiedAge {
+    /// Packs that exist.
+    pub packs: u64,
+    /// Of these, packs that no check has read.
+    pub never: u64,
+    /// When the others were verified at the latest: the longest ago of all.
+    pub oldest: Option<Timestamp>,
+}
+
 /// The verdict.
 #[derive(Debug)]
 pub struct CheckReport {
@@ -47,6 +77,8 @@ pub struct CheckReport {
     pub snapshots: u64,
     /// Packs read and verified.
     pub packs_read: u64,
+    /// When packs were verified; `None` if none were read in this check.
+    pub verified: Option<VerifiedAge>,
 }
 
 impl CheckReport {

@@ -23,6 +23,7 @@ mod rolling_check; // checks that go on where the last one ended
 mod damage_found; // what a check finds
 mod forget; // which snapshots go: random policies against restic, stops at every point
 mod manual; // the examples of the manual, run as they stand
+mod seams; // sources that know more than a folder does
 mod query; // answers about snapshots, as restic gives them
 mod cli; // what people and scripts meet: text, JSON, exit codes
 mod kill; // the process is killed in the middle of a backup

@@ -116,6 +116,7 @@ fn options(session: &Session, args: &Backup) -> Result<ArchiveOptions> {
         time.map_err(|error| wrong(format!("error in time option: {error}"), "See `larder help backup`."))?;
 
     Ok(ArchiveOptions {
+        changed: None,
         // A dry run writes nothing, its lock included.
         lock: session.lock_options().filter(|_| !args.dry_run),
         cwd: std::env::current_dir().context("cannot find out the current folder")?,

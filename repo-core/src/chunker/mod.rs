@@ -30,7 +30,7 @@ use rabin::Rabin;
 
 /// How files are cut; part of a repository's config.
 ///
-/// Cutting block devices and disk images at fixed places would be one more way here.
+/// A source may have single files cut at [fixed places](Chunker::fixed) instead.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ChunkerParams {
     /// As restic does: 512 KiB to 8 MiB, 1.5 MiB on average. The polynomial is irreducible and of degree 53.
@@ -50,6 +50,9 @@ impl ChunkerParams {
     /// `FastCDC` with lengths like restic's: 512 KiB, 1 MiB, 8 MiB.
     pub const FAST_CDC: Self = Self::FastCdc { min: 512 << 10, average: 1 << 20, max: 8 << 20 };
 }
+
+/// The shortest chunk of fixed length, in bytes: shorter ones cost more to name than to store.
+pub const FIXED_LEN_MIN: usize = 4 << 10;
 
 /// Why files cannot be cut with these parameters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -99,6 +102,7 @@ pub struct Chunker(Algorithm);
 enum Algorithm {
     Rabin(Rabin),
     FastCdc(FastCdc),
+    Fixed(usize),
 }
 
 impl Chunker {
@@ -118,6 +122,14 @@ impl Chunker {
         }))
     }
 
+    /// Cuts every `len` bytes, for files that change in place, such as images of disks.
+    ///
+    /// The length is raised to [`FIXED_LEN_MIN`] and lowered to `max_len`, so that it fits where chunks are kept.
+    pub fn fixed(len: u32, max_len: usize) -> Self {
+        let len = usize::try_from(len).unwrap_or(max_len);
+        Self(Algorithm::Fixed(len.max(FIXED_LEN_MIN).min(max_len)))
+    }
+
     /// The length of the chunk that `chunk` starts with, or `None` when it takes more bytes to tell.
     ///
     /// `chunk` holds the bytes from the chunk's start as far as they are read, and may reach into later chunks.
@@ -128,6 +140,8 @@ impl Chunker {
         match &self.0 {
             Algorithm::Rabin(rabin) => rabin.cut(chunk, scanned, last),
             Algorithm::FastCdc(fastcdc) => fastcdc.cut(chunk, last),
+            Algorithm::Fixed(len) if chunk.len() >= *len => Some(*len),
+            Algorithm::Fixed(_) => (last && !chunk.is_empty()).then_some(chunk.len()),
         }
     }
 
@@ -136,6 +150,7 @@ impl Chunker {
         match &self.0 {
             Algorithm::Rabin(_) => rabin::MAX,
             Algorithm::FastCdc(fastcdc) => fastcdc.max(),
+            Algorithm::Fixed(len) => *len,
         }
     }
 
@@ -145,6 +160,7 @@ impl Chunker {
         match &self.0 {
             Algorithm::Rabin(_) => Some(rabin::MIN),
             Algorithm::FastCdc(_) => None,
+            Algorithm::Fixed(len) => Some(*len),
         }
     }
 }

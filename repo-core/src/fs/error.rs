@@ -23,6 +23,8 @@ pub enum FaultKind {
     Changed,
     /// There is no space left, or no quota.
     Full,
+    /// What was given so far is not to be believed: whoever makes it has failed. Ends a backup without a snapshot.
+    Broken,
     /// Anything else.
     Other,
 }

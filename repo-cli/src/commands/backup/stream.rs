@@ -67,7 +67,7 @@ impl Stream {
             }
             Self::Command { program, arguments } => {
                 let reader = start(session, &program, &arguments, state.clone())?;
-                StreamSource::new(target, reader, time, (uid, gid))
+                StreamSource::new(target, reader, time, (uid, gid)).fail_closed()
             }
         };
         Ok(Running { source, state })
@@ -176,8 +176,6 @@ impl Read for CommandOutput {
             None => format!("command failed: {status}"),
         };
         *self.state.failure.lock().unwrap_or_else(PoisonError::into_inner) = Some(failure.clone());
-        // Half an output must not become a snapshot.
-        self.cancel.cancel();
         Err(io::Error::other(failure))
     }
 }

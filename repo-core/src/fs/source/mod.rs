@@ -6,19 +6,25 @@
 mod directories;
 mod file;
 mod local;
+mod relocated;
 mod stream;
+mod with_files;
 pub mod targets;
 
 pub use local::LocalSource;
+pub use relocated::RelocatedSource;
 pub use stream::StreamSource;
+pub use with_files::WithFiles;
 
 use std::ffi::OsString;
+use std::ops::Range;
 use std::path::Path;
 
 use crate::format::NodeKind;
+use crate::id::SnapshotId;
 
-use super::SourceError;
 use super::metadata::{EntryMeta, Xattrs};
+use super::{FaultKind, Operation, SourceError};
 
 /// Something that can be backed up: a tree of directories and entries, by path.
 ///
@@ -104,6 +110,35 @@ pub trait OpenFile: Send {
     fn xattrs(&mut self) -> Xattrs {
         Xattrs::default()
     }
+
+    /// How it is to be cut; the same way each time, else nothing that was stored is found again.
+    fn cuts(&self) -> Cuts {
+        Cuts::AsRepository
+    }
+
+    /// Which bytes may differ from those that this snapshot has of the file; the others are not read. Bytes behind
+    /// the old or the new end need no mention. `None`, as by default, reads everything.
+    fn changes_since(&self, _parent: SnapshotId) -> Option<Vec<Range<u64>>> {
+        None
+    }
+
+    /// Lets the next [`read`](Self::read) give the bytes from `offset` on. Asked only of files that know their
+    /// [changes](Self::changes_since).
+    fn seek(&mut self, offset: u64) -> Result<(), SourceError> {
+        let text = format!("it cannot be read from byte {offset} on");
+        Err(SourceError::new(FaultKind::NotSupported, Operation::Read, "").because(text))
+    }
+}
+
+/// How a file is cut into chunks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Cuts {
+    /// Where its content says, as the repository is set up.
+    #[default]
+    AsRepository,
+    /// Every so many bytes, 4 KiB to the repository's longest chunk (8 MiB with restic's chunker): for images of
+    /// disks and databases, which change in place. Holes of them are one shared chunk, and not read.
+    Every(u32),
 }
 
 /// What comes next in a file.

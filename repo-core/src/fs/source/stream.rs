@@ -39,6 +39,8 @@ pub struct StreamSource {
     time: Timestamp,
     owner: (u32, u32),
     reader: Mutex<Option<Box<dyn Read + Send>>>,
+    /// What an error of the reader is.
+    fault: FaultKind,
 }
 
 impl StreamSource {
@@ -50,7 +52,14 @@ impl StreamSource {
         time: Timestamp,
         owner: (u32, u32),
     ) -> Self {
-        Self { path: path.into(), time, owner, reader: Mutex::new(Some(Box::new(reader))) }
+        let reader = Mutex::new(Some(Box::new(reader) as Box<dyn Read + Send>));
+        Self { path: path.into(), time, owner, reader, fault: FaultKind::Other }
+    }
+
+    /// An error of the reader ends the backup without a snapshot: half an output looks like a good one.
+    #[must_use]
+    pub fn fail_closed(self) -> Self {
+        Self { fault: FaultKind::Broken, ..self }
     }
 
     /// The file's path, to be named as target.
@@ -100,7 +109,7 @@ impl Source for StreamSource {
         }
         let reader = self.reader.lock().unwrap_or_else(PoisonError::into_inner).take();
         match reader {
-            Some(reader) => Ok(Box::new(Stream { path: self.path.clone(), meta, reader })),
+            Some(reader) => Ok(Box::new(Stream { path: self.path.clone(), meta, reader, fault: self.fault })),
             None => Err(SourceError::new(FaultKind::NotSupported, Operation::Open, path)
                 .because("a stream is read only once")),
         }
@@ -111,6 +120,7 @@ struct Stream {
     path: PathBuf,
     meta: EntryMeta,
     reader: Box<dyn Read + Send>,
+    fault: FaultKind,
 }
 
 impl OpenFile for Stream {
@@ -125,9 +135,7 @@ impl OpenFile for Stream {
                 Ok(len) => return Ok(Piece::Data(len)),
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) => {
-                    return Err(
-                        SourceError::new(FaultKind::Other, Operation::Read, &self.path).because(error)
-                    );
+                    return Err(SourceError::new(self.fault, Operation::Read, &self.path).because(error));
                 }
             }
         }

@@ -167,6 +167,13 @@ impl FileAtWork {
         content.ids.len() - 1
     }
 
+    /// Adds a chunk that is known by its name already.
+    pub(super) fn add_known(&self, id: DataId, bytes: u64) {
+        let mut content = self.lock();
+        content.ids.push(Some(id));
+        content.bytes += bytes;
+    }
+
     /// Names a chunk. Gives the file if that finishes it.
     #[must_use = "whoever finishes a file fills its slot"]
     pub(super) fn name_chunk(&self, at: usize, id: DataId, added: Added) -> Option<FinishedFile> {

@@ -147,6 +147,17 @@ impl Parent {
             && !self.is_racy(meta)
     }
 
+    /// Plain length in bytes of a blob that the repository has.
+    pub(super) fn opened_len(&self, blob: &BlobId) -> Option<u64> {
+        self.reader.index().opened_len(blob)
+    }
+
+    /// Whether all that an entry names itself is in the repository: a file's chunks, a directory's tree.
+    pub(super) fn has_all_of(&self, node: &Node) -> bool {
+        let tree = node.subtree.map(BlobId::from);
+        tree.is_none_or(|tree| self.reader.index().contains(&tree)) && self.lost_blob(node).is_none()
+    }
+
     /// A blob of a file's recorded content that the repository has lost.
     pub(super) fn lost_blob(&self, node: &Node) -> Option<BlobId> {
         let content = node.content.as_deref().unwrap_or_default();

@@ -6,13 +6,15 @@
 use std::mem;
 use std::sync::Arc;
 
+use crate::chunker::Chunker;
 use crate::context::{Added, Event, Stage};
 use crate::fs::metadata::{EntryMeta, to_node};
-use crate::fs::source::{OpenFile, Piece};
+use crate::fs::source::{Cuts, OpenFile, Piece};
 use crate::fs::{FaultKind, SourceError};
 use crate::hash::{sha256, sha256_each};
 use crate::id::{BlobId, DataId};
 use crate::ops::archive::batch::{Arena, ArenaSize, Batch, Chunk, ChunkBytes, FileAtWork, SMALL_ARENA_BYTES};
+use crate::ops::archive::known::Known;
 use crate::ops::archive::report::{ArchiveError, Problem};
 use crate::ops::archive::run::{FileJob, Run};
 use crate::repository::{BlobWriter, Saved};
@@ -159,7 +161,13 @@ impl FileReader<'_, '_> {
         }
         self.size = if is_large { ArenaSize::Large } else { ArenaSize::Small };
         let permit = is_large.then(|| run.large_files.take(1));
-        let result = self.read_content(&file, open.as_mut());
+        let known = Known::of(run.parent, file.before.as_ref(), open.as_ref());
+        let cuts = match open.cuts() {
+            Cuts::AsRepository => None,
+            Cuts::Every(len) => Some(Chunker::fixed(len, run.chunker.max_len())),
+        };
+        let cutting = Cutting { chunker: cuts.as_ref().unwrap_or(&run.chunker), known, file: &file };
+        let result = self.read_content(&cutting, open.as_mut());
         drop(permit);
         let finished = match result {
             Ok(Ok(read)) => {
@@ -194,66 +202,102 @@ impl FileReader<'_, '_> {
     /// Reads a file to its end and gives the number of bytes, or the file's own error.
     fn read_content(
         &mut self,
-        file: &Arc<FileAtWork>,
+        cutting: &Cutting<'_>,
         open: &mut dyn OpenFile,
     ) -> Result<Result<u64, SourceError>, Stopped> {
-        let mut cursor = Cursor { start: self.filling()?.filled, scanned: 0 };
-        let mut total = 0;
+        let mut cursor = Cursor { start: self.filling()?.filled, scanned: 0, offset: 0 };
+        // Where the source stands.
+        let mut at = 0;
         loop {
+            self.take_over(cutting, &mut cursor)?;
             self.make_room(&mut cursor)?;
             let filling = self.filling()?;
+            let wanted = cursor.offset + (filling.filled - cursor.start) as u64;
+            if at != wanted {
+                if let Err(error) = open.seek(wanted) {
+                    filling.filled = cursor.start;
+                    return Ok(Err(error));
+                }
+                at = wanted;
+            }
             let end = (filling.filled + READ_BYTES).min(filling.arena.bytes.len());
             match open.read(&mut filling.arena.bytes[filling.filled..end]) {
                 Ok(Piece::Data(len)) => {
                     filling.filled += len;
-                    total += len as u64;
-                    self.cut(file, &mut cursor, false)?;
+                    at += len as u64;
+                    self.cut(cutting, &mut cursor, false)?;
                 }
                 Ok(Piece::Hole(len)) => {
-                    total += len;
-                    self.fill_hole(file, &mut cursor, len)?;
+                    at += len;
+                    self.fill_hole(cutting, &mut cursor, len)?;
                 }
-                Ok(Piece::End) => break,
+                Ok(Piece::End) => {
+                    self.cut(cutting, &mut cursor, true)?;
+                    if cutting.known.at(cursor.offset).is_none() {
+                        return Ok(Ok(cursor.offset));
+                    }
+                }
                 Err(error) => {
                     self.filling()?.filled = cursor.start;
                     return Ok(Err(error));
                 }
             }
         }
-        self.cut(file, &mut cursor, true)?;
-        Ok(Ok(total))
     }
 
-    /// Cuts off every chunk that is whole.
-    fn cut(&mut self, file: &Arc<FileAtWork>, cursor: &mut Cursor, last: bool) -> Result<(), Stopped> {
-        let run = self.run;
+    /// Takes chunks over from the parent as long as one begins here.
+    fn take_over(&mut self, cutting: &Cutting<'_>, cursor: &mut Cursor) -> Result<(), Stopped> {
+        if cursor.start != self.filling()?.filled {
+            return Ok(());
+        }
+        while let Some(chunk) = cutting.known.at(cursor.offset) {
+            cutting.file.add_known(chunk.id, chunk.len);
+            cursor.offset += chunk.len;
+            self.run.context.tell(&Event::Progress { stage: Stage::Archive, items: 0, bytes: chunk.len });
+        }
+        Ok(())
+    }
+
+    /// Cuts off every chunk that is whole. Where a chunk begins that need not be read, the bytes behind are dropped.
+    fn cut(&mut self, cutting: &Cutting<'_>, cursor: &mut Cursor, last: bool) -> Result<(), Stopped> {
+        let Cutting { chunker, known, file } = cutting;
         let filling = self.filling()?;
         loop {
             let bytes = &filling.arena.bytes[cursor.start..filling.filled];
-            let Some(len) = run.chunker.cut(bytes, cursor.scanned, last) else {
+            let Some(len) = chunker.cut(bytes, cursor.scanned, last) else {
                 cursor.scanned = bytes.len();
                 return Ok(());
             };
             let range = cursor.start..cursor.start + len;
-            *cursor = Cursor { start: range.end, scanned: 0 };
+            *cursor = Cursor { start: range.end, scanned: 0, offset: cursor.offset + len as u64 };
             let at = file.add_chunk(len);
-            filling.chunks.push(Chunk { file: file.clone(), at, bytes: ChunkBytes::Arena(range) });
+            filling.chunks.push(Chunk { file: (*file).clone(), at, bytes: ChunkBytes::Arena(range) });
+            if known.at(cursor.offset).is_some() {
+                filling.filled = cursor.start;
+                return Ok(());
+            }
         }
     }
 
     /// Zeros that were not read. Whole chunks of zeros are not even written to memory.
-    fn fill_hole(&mut self, file: &Arc<FileAtWork>, cursor: &mut Cursor, len: u64) -> Result<(), Stopped> {
-        let mut left = len;
-        let zeros_cut = self.run.chunker.zero_chunk_len();
-        while left > 0 {
+    fn fill_hole(&mut self, cutting: &Cutting<'_>, cursor: &mut Cursor, len: u64) -> Result<(), Stopped> {
+        let end = cursor.offset + (self.filling()?.filled - cursor.start) as u64 + len;
+        let zeros_cut = cutting.chunker.zero_chunk_len();
+        loop {
             let filling = self.filling()?;
+            let is_between = cursor.start == filling.filled;
+            let left = end - cursor.offset - (filling.filled - cursor.start) as u64;
+            if left == 0 || (is_between && cutting.known.at(cursor.offset).is_some()) {
+                return Ok(());
+            }
             if let Some(cut) = zeros_cut
-                && cursor.start == filling.filled
+                && is_between
                 && left >= cut as u64
             {
-                let at = file.add_chunk(cut);
-                filling.chunks.push(Chunk { file: file.clone(), at, bytes: ChunkBytes::Zeros(cut) });
-                left -= cut as u64;
+                let at = cutting.file.add_chunk(cut);
+                let bytes = ChunkBytes::Zeros(cut);
+                filling.chunks.push(Chunk { file: cutting.file.clone(), at, bytes });
+                cursor.offset += cut as u64;
                 continue;
             }
             self.make_room(cursor)?;
@@ -262,10 +306,8 @@ impl FileReader<'_, '_> {
             let step = usize::try_from(left).unwrap_or(room).min(room);
             filling.arena.bytes[filling.filled..filling.filled + step].fill(0);
             filling.filled += step;
-            left -= step as u64;
-            self.cut(file, cursor, false)?;
+            self.cut(cutting, cursor, false)?;
         }
-        Ok(())
     }
 
     /// Makes sure that something can be read into the arena; an unfinished chunk moves to the next one.
@@ -324,10 +366,19 @@ impl FileReader<'_, '_> {
     }
 }
 
+/// How the chunks of the present file come about.
+struct Cutting<'f> {
+    chunker: &'f Chunker,
+    known: Known,
+    file: &'f Arc<FileAtWork>,
+}
+
 /// Where a reader is in a file.
 struct Cursor {
     /// Where the unfinished chunk begins in the arena.
     start: usize,
     /// How many of its bytes were looked at already.
     scanned: usize,
+    /// Where it begins in the file.
+    offset: u64,
 }

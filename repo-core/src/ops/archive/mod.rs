@@ -15,7 +15,9 @@
 mod batch;
 mod change;
 mod directory;
+mod edit;
 mod file;
+mod known;
 mod options;
 mod report;
 mod run;
@@ -25,6 +27,7 @@ mod tree;
 mod walker;
 
 pub use change::{ChangeDetection, ParentChoice};
+pub use edit::ChangedPaths;
 pub use options::{ArchiveOptions, Origin};
 pub use report::{ArchiveError, Problem, Report, Skipped};
 pub use select::{Everything, NoMarker, Select};

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use crate::fs::metadata::Atime;
 use crate::ops::archive::change::{ChangeDetection, ParentChoice};
+use crate::ops::archive::edit::ChangedPaths;
 use crate::ops::archive::select::{Everything, Select};
 use crate::repository::{LockOptions, LockOwner, WriterOptions};
 use crate::time::Time;
@@ -61,6 +62,9 @@ pub struct ArchiveOptions {
     pub parent: ParentChoice,
     /// When a file counts as unchanged.
     pub change: ChangeDetection,
+    /// What may differ from the parent, if somebody knows: all else is taken over without a look at it, and not
+    /// counted one by one. `None` walks everything.
+    pub changed: Option<ChangedPaths>,
     /// Which access time is recorded.
     pub atime: Atime,
     /// How many large files (over 8 MiB) are read at once.
@@ -88,6 +92,7 @@ impl Default for ArchiveOptions {
             one_file_system: false,
             parent: ParentChoice::default(),
             change: ChangeDetection::default(),
+            changed: None,
             atime: Atime::default(),
             read_concurrency: 2,
             scan: false,

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use crate::context::{Added, Cancelled, Change, Stage, from_unless_cancelled};
 use crate::format::{Snapshot, Summary};
+#[cfg(doc)]
+use crate::fs::FaultKind;
 use crate::fs::SourceError;
 use crate::id::{BlobId, SnapshotId};
 use crate::repository::{IndexError, LockError, ReadError, Receipt, RecordError, UnknownChunker, WriteError};
@@ -98,6 +100,9 @@ pub enum ArchiveError {
     /// Something could not be stored.
     #[error(transparent)]
     Write(WriteError),
+    /// The source said that what it gave is [not to be believed](FaultKind::Broken).
+    #[error("no snapshot was made, because what it would hold is not whole")]
+    Source(#[source] SourceError),
     /// The snapshot itself could not be stored.
     #[error("cannot save the snapshot")]
     Snapshot(#[source] RecordError),

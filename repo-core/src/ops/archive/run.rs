@@ -8,6 +8,7 @@ use std::thread;
 use crate::chunker::Chunker;
 use crate::context::{Added, Change, Context, Event, Stage};
 use crate::format::Node;
+use crate::fs::FaultKind;
 use crate::fs::metadata::Names;
 use crate::fs::source::Source;
 use crate::fs::source::targets::TargetTree;
@@ -128,10 +129,15 @@ impl<'a> Run<'a> {
     fn guarded(&self, part: impl FnOnce() -> Result<(), ArchiveError>) {
         let bail = Bail(self);
         if let Err(error) = part() {
-            self.error.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
-            self.abandon();
+            self.fail(error);
         }
         drop(bail);
+    }
+
+    /// Ends the run; the first error is the one that is told.
+    fn fail(&self, error: ArchiveError) {
+        self.error.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+        self.abandon();
     }
 
     /// Lets every thread end at its next step.
@@ -206,7 +212,12 @@ impl<'a> Run<'a> {
 
     /// Something could not be saved as it should.
     pub(super) fn skip(&self, path: &Path, problem: impl Into<Problem>) {
-        let problem = problem.into();
+        let problem = match problem.into() {
+            Problem::Source(error) if error.kind() == FaultKind::Broken => {
+                return self.fail(ArchiveError::Source(error));
+            }
+            problem => problem,
+        };
         self.context.tell(&Event::Skipped { stage: Stage::Archive, path, error: &problem });
         self.found().skipped.push(Skipped { stage: Stage::Archive, path: path.to_owned(), problem });
     }

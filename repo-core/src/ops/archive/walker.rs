@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::vec;
 
-use crate::context::{Added, Event, Stage};
+use crate::context::{Added, Change, Event, Stage};
 use crate::format::{Node, NodeKind, Xattr};
 use crate::fs::metadata::{EntryMeta, to_node};
 use crate::fs::source::targets::{TargetNode, TargetTree};
@@ -117,6 +117,24 @@ impl Run<'_> {
         }
     }
 
+    /// Whether somebody vouches that nothing at or below a path has changed, and the parent's entry is whole.
+    fn is_as_before(&self, path: &Path, node: &Node) -> bool {
+        let Some(changed) = &self.options.changed else { return false };
+        !changed.touches(path) && self.parent.is_some_and(|parent| parent.has_all_of(node))
+    }
+
+    /// An entry that is as it was, with all below it.
+    fn keep(&self, level: &Level, node: &Node) {
+        let slot = level.directory.reserve();
+        let since = self.context.clock.elapsed();
+        if node.kind == NodeKind::Dir {
+            self.found().count_dir(Change::Unchanged);
+        } else {
+            self.count_file(node, Some(node), &slot, node.size, Added::default(), since);
+        }
+        self.fill(slot, Some(node.clone()));
+    }
+
     /// A directory that only leads to targets; real metadata, but of its entries only those targets.
     fn enter_waypoint(
         &self,
@@ -144,6 +162,12 @@ impl Run<'_> {
 
     /// An entry to archive, whatever it is.
     fn look_at(&self, look: Look<'_>, entry: Entry, targets: Targets, device: Option<u64>) -> Option<Level> {
+        if targets.is_empty()
+            && let Some(node) = look.before.as_ref().filter(|node| self.is_as_before(&look.path, node))
+        {
+            self.keep(look.level, node);
+            return None;
+        }
         let (kind, meta) = match self.kind_of(&look.path, entry) {
             Ok(known) => known,
             Err(error) => {

@@ -62,6 +62,7 @@ impl Refusal {
             | "OperationAborted"
             | "ConditionalRequestConflict"
             | "BadDigest"
+            | "XAmzContentChecksumMismatch"
             | "XAmzContentSHA256Mismatch"
             | "IncompleteBody" => ErrorKind::Transient,
             "QuotaExceeded" | "XMinioStorageFull" | "InsufficientCapacity" => ErrorKind::Full,
@@ -69,7 +70,15 @@ impl Refusal {
             | "PermanentRedirect"
             | "IllegalLocationConstraintException"
             | "InvalidBucketName"
-            | "InvalidStorageClass" => ErrorKind::Config,
+            | "InvalidStorageClass"
+            | "InvalidArgument"
+            | "InvalidRequest"
+            | "InvalidEncryptionAlgorithmError"
+            | "InvalidLocationConstraint"
+            | "KeyTooLongError"
+            | "UnsupportedArgument"
+            | "UnsupportedSignature" => ErrorKind::Config,
+            "ExpiredToken" | "InvalidToken" | "TokenRefreshRequired" => ErrorKind::Denied,
             _ => self.kind_of_status(),
         }
     }
@@ -84,12 +93,15 @@ impl Refusal {
             429 | 503 => ErrorKind::Throttled,
             408 | 499 | 500 | 502 | 504 => ErrorKind::Transient,
             300..=399 => ErrorKind::Config,
+            // Among them 400 without a word about why: perhaps the request was cut on its way, which is tried again
+            // for a while, perhaps it is wrong, which nobody mends.
             _ => ErrorKind::Other,
         }
     }
 
-    pub(crate) fn status(&self) -> u16 {
-        self.status
+    /// Whether the server read the request, and does not know or want a part of it.
+    pub(crate) fn is_about_the_request(&self) -> bool {
+        self.status == 501 || (self.status == 400 && !self.code.is_empty() && !self.kind().is_passing())
     }
 
     /// The server's word for what is wrong; empty if it gave none.
@@ -212,7 +224,12 @@ mod tests {
         check(400, "AuthorizationHeaderMalformed", ErrorKind::Config);
         check(301, "PermanentRedirect", ErrorKind::Config);
         check(507, "", ErrorKind::Full);
+        check(400, "InvalidBucketName", ErrorKind::Config);
+        check(400, "InvalidRequest", ErrorKind::Config);
+        check(400, "ExpiredToken", ErrorKind::Denied);
+        check(400, "IncompleteBody", ErrorKind::Transient);
         check(400, "MalformedXML", ErrorKind::Other);
+        check(400, "", ErrorKind::Other);
     }
 
     #[test]

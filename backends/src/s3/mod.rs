@@ -143,9 +143,7 @@ impl S3Backend {
                     _ => Err(error),
                 }
             }
-            Err(error)
-                if Refusal::of(&error).is_some_and(|refusal| [400, 501].contains(&refusal.status())) =>
-            {
+            Err(error) if Refusal::of(&error).is_some_and(Refusal::is_about_the_request) => {
                 self.put(bucket, file, content, headers)
             }
             stored => stored,

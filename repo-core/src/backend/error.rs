@@ -33,7 +33,7 @@ pub enum ErrorKind {
     Cold,
     /// The location or its settings make no sense.
     Config,
-    /// Anything else; trying again will not help.
+    /// Anything else; nobody knows whether trying again helps.
     Other,
 }
 

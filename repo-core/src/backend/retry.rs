@@ -39,7 +39,7 @@ impl Default for RetryOptions {
             pause_first: Duration::from_secs(1),
             pause_max: Duration::from_mins(1),
             give_up_after: Duration::from_mins(15),
-            unknown_repeats: 2,
+            unknown_repeats: 4,
             lag_max: Duration::from_secs(30),
         }
     }

@@ -76,7 +76,7 @@ fn the_kind_of_a_failure_decides_how_long_it_is_fought() {
     for passing in [Throttled, TimedOut, Transient] {
         check(passing, Duration::from_mins(15), Duration::from_mins(15));
     }
-    check(Other, Duration::from_millis(1500), Duration::from_millis(4500));
+    check(Other, Duration::from_millis(7500), Duration::from_millis(22_500));
     for lasting in [NotFound, Exists, Denied, Full, TooShort, TooLong, Cold, Config] {
         check(lasting, Duration::ZERO, Duration::ZERO);
     }

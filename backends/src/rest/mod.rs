@@ -8,18 +8,20 @@
 
 mod address; // location → addresses, login
 mod listing; // answers → ids and sizes
+mod doubt; // what "not found" means to rclone
 
 use std::error::Error;
 use std::ops::Range;
 
 use futures::{StreamExt as _, TryStreamExt as _, stream};
-use http::header::{ACCEPT, AUTHORIZATION, CONTENT_RANGE, CONTENT_TYPE, RANGE, SERVER};
+use http::header::{ACCEPT, AUTHORIZATION, CONTENT_RANGE, CONTENT_TYPE, RANGE};
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use repo_core::backend::{Backend, BackendError, ErrorKind, Listed, Operation, Properties};
 use repo_core::id::{FileId, FileKind};
 use url::Url;
 
 pub(crate) use address::Address;
+use doubt::is_rclone;
 
 use crate::http::{Answer, Client, HttpError, Request};
 
@@ -213,9 +215,10 @@ impl RestBackend {
         otherwise: impl FnOnce(HttpError) -> BackendError,
     ) -> BackendError {
         let is_fault = answer.status == StatusCode::INTERNAL_SERVER_ERROR;
+        let from_rclone = is_rclone(&answer.headers);
         let error = answer.into_error();
         if error.kind() == ErrorKind::NotFound || (is_fault && self.is_gone(file)) {
-            return BackendError::file(ErrorKind::NotFound, Operation::Read, file).because(error);
+            return self.not_found(Operation::Read, file, from_rclone, error);
         }
         otherwise(error)
     }
@@ -293,7 +296,13 @@ impl Backend for RestBackend {
 
     fn size(&self, file: FileId) -> Result<u64, BackendError> {
         let answer = self.ask(Method::HEAD, self.address.file(file));
-        size_in(answer).map_err(|error| error.of(BackendError::file, Operation::Size, file))
+        match answer {
+            Ok(answer) if is_missing(&answer) => {
+                let from_rclone = is_rclone(&answer.headers);
+                Err(self.not_found(Operation::Size, file, from_rclone, answer.into_error()))
+            }
+            answer => size_in(answer).map_err(|error| error.of(BackendError::file, Operation::Size, file)),
+        }
     }
 
     fn list(&self, kind: FileKind) -> Result<Vec<Listed>, BackendError> {
@@ -330,10 +339,14 @@ impl Backend for RestBackend {
     fn remove(&self, file: FileId) -> Result<(), BackendError> {
         let failed = |error| because(BackendError::file, Operation::Remove, file, error);
         let answer = self.ask(Method::DELETE, self.address.file(file)).map_err(failed)?;
-        if matches!(answer.status, StatusCode::NOT_FOUND | StatusCode::GONE) {
-            return Ok(());
+        if !is_missing(&answer) {
+            return answer.success().map(drop).map_err(failed);
         }
-        answer.success().map(drop).map_err(failed)
+        let from_rclone = is_rclone(&answer.headers);
+        match self.not_found(Operation::Remove, file, from_rclone, answer.into_error()) {
+            gone if gone.is_not_found() => Ok(()),
+            error => Err(error),
+        }
     }
 }
 
@@ -373,6 +386,10 @@ fn size_in(answer: Result<Answer, HttpError>) -> Result<u64, Meaning> {
     answer.len().ok_or_else(|| Meaning(ErrorKind::Other, None, AnswerError::NoLength.into()))
 }
 
+fn is_missing(answer: &Answer) -> bool {
+    matches!(answer.status, StatusCode::NOT_FOUND | StatusCode::GONE)
+}
+
 /// Whether a refused upload may be one of a file that exists: rest-server forbids it, rustic-server has a fault.
 fn may_mean_that_it_exists(status: StatusCode) -> bool {
     matches!(
@@ -393,8 +410,4 @@ fn other_range(file: FileId) -> BackendError {
 fn first_byte(headers: &HeaderMap) -> Option<u64> {
     let range = headers.get(CONTENT_RANGE)?.to_str().ok()?;
     range.strip_prefix("bytes ")?.split('-').next()?.parse().ok()
-}
-
-fn is_rclone(headers: &HeaderMap) -> bool {
-    headers.get(SERVER).and_then(|name| name.to_str().ok()).is_some_and(|name| name.starts_with("rclone/"))
 }

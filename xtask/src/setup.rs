@@ -115,8 +115,8 @@ fn python() -> Option<PathBuf> {
         command.args(["-c", "import ensurepip, venv"]).stdout(Stdio::null()).stderr(Stdio::null());
         command.status().is_ok_and(|status| status.success())
     };
-    // The system's own beside the first one on the PATH: it is for the former that apt brings the package.
-    find("python3").into_iter().chain([PathBuf::from("/usr/bin/python3")]).find(works)
+    // The system's own first: every user of this machine can start it, and apt brings the package for it.
+    [PathBuf::from("/usr/bin/python3")].into_iter().chain(find("python3")).find(works)
 }
 
 /// rclone and moto in a virtual environment of ours; the system's Python stays as it is.

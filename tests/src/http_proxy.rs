@@ -21,6 +21,8 @@ const PATIENCE: Duration = Duration::from_mins(1);
 pub enum Misdeed {
     /// It is not passed on, but answered with this status, and perhaps `Retry-After` in seconds.
     Answer(u16, Option<u32>),
+    /// It is not passed on, but answered with this status and an error of S3 with this code.
+    Refuse(u16, &'static str),
     /// It is not passed on, and the connection is reset.
     Reset,
     /// It is passed on, and then the connection is reset instead of an answer.
@@ -151,6 +153,17 @@ impl Shared {
                 let wait = wait.map_or_else(String::new, |seconds| format!("Retry-After: {seconds}\r\n"));
                 return client.write_all(
                     format!("HTTP/1.1 {status} No\r\n{wait}Content-Length: 0\r\n\r\n").as_bytes(),
+                );
+            }
+            Some(Misdeed::Refuse(status, code)) => {
+                let body = format!("<Error><Code>{code}</Code><Message>No.</Message></Error>");
+                let length = body.len();
+                let body = if is_head { "" } else { &body };
+                return client.write_all(
+                    format!(
+                        "HTTP/1.1 {status} No\r\nContent-Type: application/xml\r\nContent-Length: {length}\r\n\r\n{body}"
+                    )
+                    .as_bytes(),
                 );
             }
             Some(Misdeed::Reset) => {
@@ -366,6 +379,7 @@ mod tests {
         };
         check(None, Ok((200, 10)), 1);
         check(Some(Misdeed::Answer(503, Some(2))), Ok((503, 0)), 0);
+        check(Some(Misdeed::Refuse(400, "InvalidRequest")), Ok((400, 68)), 0);
         check(Some(Misdeed::Reset), Err(()), 0);
         check(Some(Misdeed::LoseAnswer), Err(()), 1);
         check(Some(Misdeed::Twice), Ok((200, 10)), 2);

@@ -185,7 +185,10 @@ impl Request {
         let mut headers = Vec::new();
         loop {
             line.clear();
-            stream.read_line(&mut line)?;
+            // What breaks off before the empty line is no request; a half of an address is another one.
+            if stream.read_line(&mut line)? == 0 {
+                return Err(io::ErrorKind::InvalidData.into());
+            }
             let Some((name, value)) = line.trim_end().split_once(':') else { break };
             headers.push((name.to_lowercase(), value.trim().to_owned()));
         }
@@ -240,8 +243,15 @@ impl Answer {
 /// Serves one connection to its end.
 fn serve(shared: &Shared, stream: &TcpStream) -> io::Result<()> {
     stream.set_nodelay(true)?;
-    let mut input = BufReader::new(stream);
-    while let Some(request) = Request::read(&mut input)? {
+    let (mut input, mut output) = (BufReader::new(stream), stream);
+    loop {
+        let request = match Request::read(&mut input) {
+            Ok(Some(request)) => request,
+            Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+                return output.write_all(b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n");
+            }
+            ended => return ended.map(drop),
+        };
         shared.requests.lock().expect("no panic").push(format!("{} {}", request.method, request.path));
         let trouble = shared.trouble(&request);
         if trouble == Some(Trouble::Reset) {
@@ -269,7 +279,6 @@ fn serve(shared: &Shared, stream: &TcpStream) -> io::Result<()> {
         if !headers.contains("Content-Length") {
             let _ = write!(headers, "Content-Length: {}\r\n", body.len());
         }
-        let mut output = stream;
         output.write_all(format!("HTTP/1.1 {status} X\r\n{headers}\r\n").as_bytes())?;
         if trouble == Some(Trouble::Truncated) {
             return output.write_all(&body[..body.len() / 2]);
@@ -278,7 +287,6 @@ fn serve(shared: &Shared, stream: &TcpStream) -> io::Result<()> {
             output.write_all(&body)?;
         }
     }
-    Ok(())
 }
 
 impl Shared {

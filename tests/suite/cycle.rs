@@ -1,6 +1,7 @@
 //! A repository's whole life on every kind of location, on real servers, with restic in turns.
 //!
-//! One test per kind of server; on both of them restic works too.
+//! One table: each test starts a server and says how larder and restic reach the same files there. restic knows no
+//! `WebDAV`, and no Unix socket, so there it looks at the folder that the server serves.
 
 use std::fs;
 use std::path::Path;
@@ -10,8 +11,9 @@ use tests::fixtures::PASSWORD;
 use tests::larder::larder;
 use tests::program::{Call, Program, Ran};
 use tests::repo;
+use tests::rest_server::{Manners, RestServer};
 use tests::restic::restic;
-use tests::servers::{Moto, Place, Sshd};
+use tests::servers::{Moto, Place, Rclone, Sshd};
 use tests::tree::{Snapshot, assert_same, dir, file, noise, symlink};
 
 /// What is backed up; `gone` goes before the second backup.
@@ -76,9 +78,32 @@ fn check_cycle(place: &Place, theirs: &Place) {
     assert_eq!(count(&ours().args(["snapshots", "--json"]).ok()), 1);
     ours().args(["check", "--read-data"]).ok();
     restored(&larder, place);
-    let fourth = backup(ours(), &source);
-    assert_eq!(fourth["data_blobs"], 0, "larder adds data that restic had kept: {fourth}");
-    restic.at(theirs).arg("check").ok();
+    fs::write(source.join("late"), noise(300_000, 3)).unwrap();
+    backup(ours(), &source);
+    fs::remove_file(source.join("late")).unwrap();
+    let last = backup(ours(), &source);
+    assert_eq!(last["data_blobs"], 0, "larder adds data that restic had kept: {last}");
+
+    // The other way round: what larder removes is gone for restic, and what it moved restic finds.
+    ours().args(["forget", "--keep-last", "1", "--prune", "--max-unused", "0"]).ok();
+    assert_eq!(count(&restic.at(theirs).args(["snapshots", "--json"]).ok()), 1);
+    restic.at(theirs).args(["check", "--read-data"]).ok();
+    restored(&restic, theirs);
+    assert!(
+        unused(&restic.at(theirs).args(["prune", "--dry-run", "--max-unused", "0"]).ok()),
+        "prune left something"
+    );
+}
+
+/// Whether restic's plan of a prune finds nothing to remove and nothing to move.
+fn unused(plan: &Ran) -> bool {
+    let zero = |what: &str| {
+        plan.stdout.lines().any(|line| {
+            let words: Vec<_> = line.split_whitespace().collect();
+            line.starts_with(what) && words.windows(2).any(|pair| pair == ["0", "blobs"])
+        })
+    };
+    zero("to repack:") && zero("this removes:") && zero("to delete:")
 }
 
 /// What larder's `init` makes there restic opens.
@@ -91,20 +116,53 @@ fn check_init(place: &Place, theirs: &Place) {
     assert!(!again.stderr.contains(PASSWORD), "{again}");
 }
 
-fn check_both(init: [&Place; 2], cycle: [&Place; 2]) {
-    check_init(init[0], init[1]);
-    check_cycle(cycle[0], cycle[1]);
+/// Both, at places that larder and restic reach as these two say.
+fn check_life(ours: impl Fn(&str) -> Place, theirs: impl Fn(&str) -> Place) {
+    check_init(&ours("init"), &theirs("init"));
+    check_cycle(&ours("cycle"), &theirs("cycle"));
 }
 
 #[test]
 fn life_of_a_repository_on_an_sftp_server() {
     let server = Sshd::start();
-    check_both([&server.place("init"); 2], [&server.place("cycle"); 2]);
+    check_life(|name| server.place(name), |name| server.place(name));
     check_init(&server.place_by_args("by-args"), &server.place("by-args"));
 }
 
 #[test]
-fn life_of_a_repository_on_s3_beside_restic() {
+fn life_of_a_repository_on_s3() {
     let server = Moto::start();
-    check_both([&server.place("init"); 2], [&server.place("cycle"); 2]);
+    check_life(|name| server.place(name), |name| server.place(name));
+}
+
+#[test]
+fn life_of_a_repository_on_a_rest_server() {
+    let server = RestServer::start(Manners::default());
+    let place = |name: &str| Place::new(server.location(name));
+    check_life(place, place);
+}
+
+#[test]
+fn life_of_a_repository_on_a_rest_server_of_rclone() {
+    let server = Rclone::serve_restic();
+    check_life(|name| server.place(name), |name| server.place(name));
+}
+
+#[test]
+fn life_of_a_repository_behind_rclone() {
+    let folder = tempfile::tempdir().unwrap();
+    let place = |name: &str| Rclone::child(&folder.path().join(name));
+    check_life(place, place);
+}
+
+#[test]
+fn life_of_a_repository_on_a_webdav_server() {
+    let server = Rclone::serve_webdav();
+    check_life(|name| server.place(name), |name| server.folder_of(name));
+}
+
+#[test]
+fn life_of_a_repository_on_a_unix_socket() {
+    let server = Rclone::serve_restic_on_a_socket();
+    check_life(|name| server.place_on_socket(name), |name| server.folder_of(name));
 }

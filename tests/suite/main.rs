@@ -35,7 +35,8 @@ mod rclone; // repositories through rclone, as a child and as a server
 mod rest; // repositories on REST servers
 mod sftp; // repositories behind a real sshd
 mod s3; // repositories in buckets
+mod tls; // certificates, as the program believes them
 mod webdav; // repositories on a WebDAV server
 mod embed; // the engine as a part of somebody's program
 mod cycle; // a repository's whole life on every kind of location, on real servers
-mod fault_matrix; // bad lines and misbehaving servers: nothing is lost
+mod faults; // bad lines, misbehaving servers, servers that die or are full: nothing is lost

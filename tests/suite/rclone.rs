@@ -10,6 +10,7 @@ use repo_core::context::{HandClock, with_causes};
 use repo_core::hash::sha256;
 use repo_core::id::{FileId, FileKind};
 use tempfile::TempDir;
+use tests::http_proxy::{HttpProxy, Misdeed};
 use tests::larder::larder;
 use tests::program::Program;
 use tests::restic::restic;
@@ -160,6 +161,38 @@ fn a_wrong_password_is_denied() {
     place.variables.clear();
     let error = place.open(&unhurried()).size(FileId::CONFIG).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Denied, "{error:?}");
+}
+
+/// rclone says that a file is not there also when it could not look; then a lock, a key or a snapshot would be passed
+/// over, and a removal would count as done.
+#[test]
+fn a_file_that_rclone_could_not_look_for_is_not_missing() {
+    let server = Rclone::serve_webdav();
+    let content = b"snapshot";
+    let file = FileId { kind: FileKind::Snapshot, id: sha256(content) };
+    let straight = server.place("x").open(&unhurried());
+    straight.create().unwrap();
+    straight.write(file, content).unwrap();
+    // Each child is a new one that knows nothing yet, and the first look at the file is refused to it.
+    let child = || {
+        let (name, mut looks) = (file.id.to_string(), 0);
+        let proxy = HttpProxy::start(server.address(), move |request| {
+            looks += u32::from(request.path.contains(&name));
+            (request.path.contains(&name) && looks == 1).then_some(Misdeed::Answer(403, None))
+        });
+        (server.child_through(proxy.address(), "x").open(&unhurried()), proxy)
+    };
+    let (backend, proxy) = child();
+    assert_eq!(backend.size(file).unwrap(), content.len() as u64);
+    assert_eq!(proxy.misdeeds(), 1);
+    let (backend, proxy) = child();
+    let mut buffer = Vec::new();
+    backend.read_all(file, 100, &mut buffer).unwrap();
+    assert_eq!((buffer.as_slice(), proxy.misdeeds()), (&content[..], 1));
+    let (backend, proxy) = child();
+    backend.remove(file).unwrap();
+    assert_eq!(proxy.misdeeds(), 1);
+    assert!(straight.size(file).unwrap_err().is_not_found());
 }
 
 /// Each of the two makes a repository that the other one goes on with, both through rclone.

@@ -17,6 +17,7 @@ use tests::larder::larder;
 use tests::program::Program;
 use tests::rest_server::{Existing, Manners, Ranges, RestServer, Trouble};
 use tests::restic::restic;
+use tests::servers::{Place, Rclone};
 use tests::tree::{Snapshot, assert_same, dir, file, noise};
 
 /// A context whose waits take no time: what is tried again is tried at once.
@@ -272,5 +273,33 @@ fn restic_and_larder_take_turns_on_a_server() {
             let restored = target.join(source.strip_prefix("/").unwrap());
             assert_same(&Snapshot::of(&source), &Snapshot::of(&restored));
         }
+    }
+}
+
+/// Whoever may only add makes backups, and is told so when something is to go. By two servers, of which one is rclone.
+#[test]
+fn an_append_only_server_takes_backups_and_denies_what_removes() {
+    let strict = RestServer::start(Manners { append_only: true, ..Manners::default() });
+    let rclone = Rclone::serve_restic_append_only();
+    let source = tempfile::tempdir().unwrap();
+    dir([("noise", file(noise(300_000, 7)))]).build(source.path());
+    let larder = larder();
+    for place in [Place::new(strict.location("x")), rclone.place("x")] {
+        let at = || larder.at(&place);
+        at().arg("init").ok();
+        for round in 0..2 {
+            fs::write(source.path().join("more"), noise(100_000, round)).unwrap();
+            at().args(["backup", "."]).within(source.path()).ok();
+        }
+        at().args(["check", "--read-data"]).ok();
+        for arguments in [&["forget", "--keep-last", "1"][..], &["forget", "--keep-last", "1", "--prune"]] {
+            let ran = at().args(arguments).run();
+            assert_eq!(ran.code, 3, "{ran}");
+            assert!(ran.stderr.contains("access denied: ") && ran.stderr.contains("403 Forbidden"), "{ran}");
+        }
+        assert_eq!(at().args(["snapshots", "--json"]).ok().json().as_array().unwrap().len(), 2);
+        at().args(["check", "--read-data"]).ok();
+        restic().at(&place).arg("check").ok();
+        assert_eq!(at().args(["list", "locks"]).ok().stdout, "", "locks are the one thing that may go");
     }
 }

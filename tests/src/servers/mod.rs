@@ -10,8 +10,12 @@ pub mod plain_http; // one request, without any library
 pub mod sshd; // a real sshd for one user
 pub mod rclone; // rclone as REST, S3 and WebDAV server, and as a child
 pub mod moto; // S3 as restic needs it
+pub mod authority; // certificates for servers and clients
+pub mod small_disk; // a server whose space runs out
 
+pub use authority::Authority;
 pub use moto::Moto;
 pub use place::Place;
 pub use rclone::Rclone;
+pub use small_disk::SmallDisk;
 pub use sshd::Sshd;

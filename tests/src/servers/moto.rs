@@ -27,7 +27,7 @@ impl Moto {
     /// Starts it and makes a bucket.
     pub fn start() -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
-        let process = Process::start(folder.path(), command, plain_http::answers);
+        let process = Process::start(folder.path(), command, &plain_http::answers);
         let moto = Self { process, _folder: folder };
         moto.make_bucket(BUCKET);
         moto

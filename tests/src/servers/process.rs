@@ -68,7 +68,7 @@ impl Process {
     pub fn start(
         folder: &Path,
         command: fn(&Path, SocketAddr) -> Command,
-        answers: fn(SocketAddr) -> bool,
+        answers: &dyn Fn(SocketAddr) -> bool,
     ) -> Self {
         let mut said = String::new();
         for _ in 0..5 {
@@ -85,7 +85,7 @@ impl Process {
         folder: &Path,
         address: SocketAddr,
         command: fn(&Path, SocketAddr) -> Command,
-        answers: fn(SocketAddr) -> bool,
+        answers: &dyn Fn(SocketAddr) -> bool,
     ) -> Result<Self, String> {
         let log = folder.join("server.log");
         let output = File::create(&log).expect("a log can be made");
@@ -107,6 +107,27 @@ impl Process {
         self.address
     }
 
+    /// Its number.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Kills the processes that it has started; whoever they started may live on.
+    pub fn kill_children(&self) {
+        let mut ps = Command::new("ps");
+        let listed = ps.args(["-e", "-o", "pid=,ppid="]).output().expect("ps starts");
+        for line in String::from_utf8_lossy(&listed.stdout).lines() {
+            let mut numbers = line.split_whitespace().map(str::parse::<i32>);
+            if let (Some(Ok(child)), Some(Ok(parent))) = (numbers.next(), numbers.next())
+                && u32::try_from(parent).is_ok_and(|parent| parent == self.id())
+                && let Some(child) = rustix::process::Pid::from_raw(child)
+            {
+                // It may have ended by itself, which is as good.
+                let _ = rustix::process::kill_process(child, rustix::process::Signal::KILL);
+            }
+        }
+    }
+
     /// Kills it, without a chance to tidy up.
     pub fn kill(&mut self) {
         // It may have ended by itself, which is as good.
@@ -115,7 +136,7 @@ impl Process {
     }
 
     /// Kills it, and starts it again at the same address.
-    pub fn restart(&mut self, folder: &Path, answers: fn(SocketAddr) -> bool) {
+    pub fn restart(&mut self, folder: &Path, answers: &dyn Fn(SocketAddr) -> bool) {
         self.kill();
         *self = Self::start_at(folder, self.address, self.command, answers)
             .unwrap_or_else(|said| panic!("the server does not come back:\n{said}"));

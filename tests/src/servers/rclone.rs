@@ -4,12 +4,14 @@
 //! restic cannot create a repository on rclone's S3 server; [`Moto`](super::Moto) is for restic.
 
 use std::fs;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpStream};
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use tempfile::TempDir;
 
+use crate::servers::authority::Authority;
 use crate::servers::place::Place;
 use crate::servers::plain_http;
 use crate::servers::process::{Process, find};
@@ -31,7 +33,11 @@ pub struct Rclone {
     place: fn(SocketAddr, &str) -> Place,
     /// Where files of places lie, below the folder.
     storage: &'static str,
+    answers: Answers,
 }
+
+/// Whether one that keeps its files in that folder answers at that address.
+type Answers = fn(&Path, SocketAddr) -> bool;
 
 impl Rclone {
     /// `rclone serve restic` for everybody.
@@ -53,6 +59,43 @@ impl Rclone {
                 .variable("RESTIC_REST_USERNAME", USER)
                 .variable("RESTIC_REST_PASSWORD", PASSWORD)
         })
+    }
+
+    /// `rclone serve restic` over TLS as `localhost`, certified by that authority; with `asks` it lets in only who has a
+    /// certificate of the same authority.
+    pub fn serve_restic_over_tls(authority: &Authority, asks: bool) -> Self {
+        let folder = Self::folder("storage");
+        authority.save(folder.path(), "authority.pem");
+        authority.issue("localhost", folder.path(), "server.pem");
+        let command = |folder: &Path, address| {
+            let mut command = serve(folder, address, &["restic"]);
+            command.arg("--cert").arg(folder.join("server.pem")).arg("--key").arg(folder.join("server.pem"));
+            command
+        };
+        let to_known = |folder: &Path, address| {
+            let mut command = serve(folder, address, &["restic"]);
+            command.arg("--cert").arg(folder.join("server.pem")).arg("--key").arg(folder.join("server.pem"));
+            command.arg("--client-ca").arg(folder.join("authority.pem"));
+            command
+        };
+        let listens: Answers = |_, address| TcpStream::connect(address).is_ok();
+        let place = |address: SocketAddr, name: &str| {
+            Place::new(format!("rest:https://localhost:{}/{name}/", address.port()))
+        };
+        Self::start(folder, "storage", if asks { to_known } else { command }, listens, place)
+    }
+
+    /// `rclone serve restic` on a Unix socket, which is the way to its places.
+    pub fn serve_restic_on_a_socket() -> Self {
+        let command =
+            |folder: &Path, _| serve_at(folder, &format!("unix://{}", socket(folder).display()), &["restic"]);
+        let listens: Answers = |folder, _| UnixStream::connect(socket(folder)).is_ok();
+        Self::start(Self::folder("storage"), "storage", command, listens, rest)
+    }
+
+    /// A place on the Unix socket.
+    pub fn place_on_socket(&self, name: &str) -> Place {
+        Place::new(format!("rest:http+unix://{}:/{name}/", socket(self.folder.path()).display()))
     }
 
     /// `rclone serve s3` with one bucket; checks signatures.
@@ -88,15 +131,43 @@ impl Rclone {
             .option(format!("rclone.program={}", find("rclone").display()))
     }
 
+    /// The same place on this `WebDAV` server, through something else that listens there, reached through an rclone
+    /// that the client itself starts.
+    pub fn child_through(&self, address: SocketAddr, name: &str) -> Place {
+        Place::new(format!("rclone::webdav,url=\"http://{address}/\":{name}"))
+            .option(format!("rclone.program={}", find("rclone").display()))
+            .variable("RCLONE_CONFIG", "/dev/null")
+            .variable("RCLONE_TIMEOUT", "3s")
+    }
+
     fn serve(
         storage: &'static str,
         command: fn(&Path, SocketAddr) -> Command,
         place: fn(SocketAddr, &str) -> Place,
     ) -> Self {
+        Self::start(Self::folder(storage), storage, command, |_, address| plain_http::answers(address), place)
+    }
+
+    fn folder(storage: &str) -> TempDir {
         let folder = tempfile::tempdir().expect("a temporary folder");
         fs::create_dir_all(folder.path().join(storage)).expect("a folder can be made");
-        let process = Process::start(folder.path(), command, plain_http::answers);
-        Self { process, folder, place, storage }
+        folder
+    }
+
+    fn start(
+        folder: TempDir,
+        storage: &'static str,
+        command: fn(&Path, SocketAddr) -> Command,
+        answers: Answers,
+        place: fn(SocketAddr, &str) -> Place,
+    ) -> Self {
+        let process = Process::start(folder.path(), command, &|address| answers(folder.path(), address));
+        Self { process, folder, place, storage, answers }
+    }
+
+    /// The number of its process.
+    pub fn process(&self) -> u32 {
+        self.process.id()
     }
 
     /// Where it listens.
@@ -107,6 +178,11 @@ impl Rclone {
     /// The folder in which each place is a folder with its name.
     pub fn storage(&self) -> PathBuf {
         self.folder.path().join(self.storage)
+    }
+
+    /// The files of a place as a repository in a folder, for who cannot reach the server.
+    pub fn folder_of(&self, name: &str) -> Place {
+        Place::new(self.storage().join(name).to_string_lossy())
     }
 
     /// A place on it.
@@ -126,7 +202,8 @@ impl Rclone {
 
     /// Kills it and starts it again at the same address, with the same files.
     pub fn restart(&mut self) {
-        self.process.restart(self.folder.path(), plain_http::answers);
+        let folder = self.folder.path();
+        self.process.restart(folder, &|address| (self.answers)(folder, address));
     }
 }
 
@@ -134,9 +211,18 @@ fn rest(address: SocketAddr, name: &str) -> Place {
     Place::new(format!("rest:http://{address}/{name}/"))
 }
 
+/// Where one listens that has no port.
+fn socket(folder: &Path) -> PathBuf {
+    folder.join("socket")
+}
+
 fn serve(folder: &Path, address: SocketAddr, arguments: &[&str]) -> Command {
+    serve_at(folder, &address.to_string(), arguments)
+}
+
+fn serve_at(folder: &Path, address: &str, arguments: &[&str]) -> Command {
     let mut command = Command::new(find("rclone"));
-    command.arg("serve").args(arguments).arg("--addr").arg(address.to_string());
+    command.arg("serve").args(arguments).arg("--addr").arg(address);
     // S3 and WebDAV remember folders for five minutes otherwise; files may come and go behind the server's back.
     // With zero it would forget them all the time, and nothing else.
     if arguments[0] != "restic" {

@@ -37,7 +37,7 @@ impl Sshd {
             // Only root's sshd wants it, and only a boot makes it.
             fs::create_dir_all("/run/sshd").expect("root can make /run/sshd");
         }
-        let process = Process::start(path, command, greets);
+        let process = Process::start(path, command, &greets);
         let sshd = Self { process, folder };
         sshd.write_client_files();
         sshd
@@ -91,14 +91,21 @@ impl Sshd {
         format!("sftp:{ALIAS}:{}", self.storage().join(name).display())
     }
 
-    /// Kills it; sessions that are open go on until their connections end.
+    /// The number of its process.
+    pub fn process(&self) -> u32 {
+        self.process.id()
+    }
+
+    /// Kills it, and the sessions that are open, which have processes of their own.
     pub fn kill(&mut self) {
+        self.process.kill_children();
         self.process.kill();
     }
 
     /// Kills it and starts it again at the same address.
     pub fn restart(&mut self) {
-        self.process.restart(self.folder.path(), greets);
+        self.kill();
+        self.process.restart(self.folder.path(), &greets);
     }
 
     fn write_client_files(&self) {

@@ -52,7 +52,6 @@ impl Refusal {
     pub(crate) fn kind(&self) -> ErrorKind {
         match self.code.as_str() {
             "NoSuchKey" | "NoSuchBucket" | "NotFound" => ErrorKind::NotFound,
-            "RequestTimeTooSkewed" => ErrorKind::Denied,
             "InvalidObjectState" => ErrorKind::Cold,
             "SlowDown" | "TooManyRequests" | "Throttling" | "RequestLimitExceeded" | "ServerBusy" => {
                 ErrorKind::Throttled
@@ -78,7 +77,9 @@ impl Refusal {
             | "KeyTooLongError"
             | "UnsupportedArgument"
             | "UnsupportedSignature" => ErrorKind::Config,
-            "ExpiredToken" | "InvalidToken" | "TokenRefreshRequired" => ErrorKind::Denied,
+            "ExpiredToken" | "InvalidToken" | "TokenRefreshRequired" | "RequestTimeTooSkewed" => {
+                ErrorKind::Denied
+            }
             _ => self.kind_of_status(),
         }
     }

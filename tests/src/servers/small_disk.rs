@@ -22,7 +22,8 @@ impl SmallDisk {
     pub fn under(folder: &Path, process: u32) -> Self {
         assert!(
             fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_none()),
-            "{folder:?} is empty"
+            "{} is not empty",
+            folder.display()
         );
         let owner = format!("size=64m,mode=700,uid={},gid={}", owner("-u"), owner("-g"));
         let mounted = run("mount", &["-t", "tmpfs", "-o", &owner, "larder-test", &folder.to_string_lossy()]);

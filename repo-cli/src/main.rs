@@ -19,6 +19,7 @@ mod cold; // cold storage: its hot half, and how packs are thawed
 mod open; // location + password → an open, locked repository
 mod patterns; // pattern flags and files → what is wanted
 mod select; // filters and ids → the snapshots meant
+mod browse; // a repository as folders, for what shows it
 mod commands; // one file per command
 
 use std::process::ExitCode;

@@ -15,6 +15,7 @@ pub mod repo; // repositories in memory, looked at from outside
 pub mod rest_server; // a strict REST server, and all the manners of others
 pub mod tree; // file trees as literals, and what lies on disk as comparable data
 pub mod servers; // real servers on loopback, and how to reach repositories there
+pub mod mounted; // a program that shows a repository, while the test looks
 pub mod proxy; // a bad line between client and server
 pub mod http_proxy; // a server that misbehaves
 pub mod trouble; // random trouble that a seed repeats, and a clock that hurries

@@ -26,6 +26,8 @@ mod manual; // the examples of the manual, run as they stand
 mod seams; // sources that know more than a folder does
 mod query; // answers about snapshots, as restic gives them
 mod view; // a repository as folders: few reads, right bytes, errors instead of guesses
+mod mount; // the same through the kernel, beside restic's mount
+mod serve; // the same over HTTP
 mod cli; // what people and scripts meet: text, JSON, exit codes
 mod kill; // the process is killed in the middle of a backup
 mod cache; // one cache for two programs, and what the program says of its caches

@@ -208,7 +208,7 @@ fn damage_is_an_error_where_it_is_and_nowhere_else() {
     let tree = place.repository.reader(&context()).unwrap().tree(latest.snapshot.tree).unwrap();
     let chunks = tree.nodes[0].content.clone().unwrap();
     let damaged = index.place_of(&BlobId::from(chunks[1])).unwrap();
-    let middle = usize::try_from((damaged.range().start + damaged.range().end) / 2).unwrap();
+    let middle = usize::try_from(damaged.range().start.midpoint(damaged.range().end)).unwrap();
     assert!(place.storage.tamper(damaged.pack.into(), |bytes| bytes[middle] ^= 1));
 
     let place = Place::over(place.storage);

@@ -19,7 +19,7 @@ struct Program {
     why: &'static str,
 }
 
-const PROGRAMS: [Program; 7] = [
+const PROGRAMS: [Program; 8] = [
     Program { name: "restic", debian: "restic", brew: "restic", why: "the program we must agree with" },
     Program {
         name: "rsync",
@@ -30,6 +30,12 @@ const PROGRAMS: [Program; 7] = [
     Program { name: "ssh", debian: "openssh-client", brew: "openssh", why: "reaches SFTP servers" },
     Program { name: "sshd", debian: "openssh-server", brew: "openssh", why: "is an SFTP server" },
     Program { name: "ps", debian: "procps", brew: "procps", why: "sees processes that should be gone" },
+    Program {
+        name: "fusermount3",
+        debian: "fuse3",
+        brew: "macfuse",
+        why: "mounts for those who are not root",
+    },
     Program { name: "script", debian: "bsdutils", brew: "util-linux", why: "is a terminal for tests" },
     Program {
         name: "python3",

@@ -14,6 +14,7 @@ pub mod values;
 pub mod filter;
 pub mod global;
 pub mod prune_flags;
+pub mod view;
 
 pub mod backup;
 pub mod cache;
@@ -31,8 +32,10 @@ pub mod init;
 pub mod key;
 pub mod list;
 pub mod ls;
+pub mod mount;
 pub mod quickstart;
 pub mod restore;
+pub mod serve;
 pub mod stats;
 pub mod snapshots;
 pub mod tag;
@@ -80,6 +83,8 @@ pub enum Command {
     Diff(diff::Diff),
     Dump(dump::Dump),
     Stats(stats::Stats),
+    Mount(Box<mount::Mount>),
+    Serve(Box<serve::Serve>),
     Check(check::Check),
     Forget(Box<forget::Forget>),
     Tag(tag::Tag),
@@ -128,6 +133,9 @@ pub fn outdated(command: &Command) -> Vec<&'static str> {
         }
         Command::Snapshots(args) if args.last => {
             lines.push("Flag --last has been deprecated, use --latest 1");
+        }
+        Command::Mount(args) if args.snapshot_template.is_some() => {
+            lines.push("Flag --snapshot-template has been deprecated, use --time-template");
         }
         Command::Check(args) if args.check_unused => {
             lines.push("Flag --check-unused has been deprecated, it is ignored");

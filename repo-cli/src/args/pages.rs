@@ -9,7 +9,7 @@ use super::Typed;
 /// The commands as the first page shows them.
 const GROUPS: [(&str, &[&str]); 4] = [
     ("Every day", &["quickstart", "backup", "snapshots", "restore", "check"]),
-    ("Look into snapshots", &["ls", "find", "diff", "dump", "stats"]),
+    ("Look into snapshots", &["ls", "find", "diff", "dump", "stats", "mount", "serve"]),
     (
         "Look after a repository",
         &["init", "forget", "prune", "tag", "repair", "key", "unlock", "cache", "list", "cat"],

@@ -16,8 +16,10 @@ mod init;
 mod key;
 mod list;
 mod ls;
+mod mount;
 mod quickstart;
 mod restore;
+mod serve;
 mod snapshots;
 mod stats;
 mod tag;
@@ -64,6 +66,8 @@ fn run_command(session: &Session, command: Command, typed: &Global) -> Result<()
         Command::RebuildIndex(args) => repair::index(session, &args.index),
         Command::Find(args) => find::run(session, &args),
         Command::Dump(args) => dump::run(session, &args),
+        Command::Mount(args) => mount::run(session, &args),
+        Command::Serve(args) => serve::run(session, &args),
         Command::Stats(args) => stats::run(session, &args),
         Command::Snapshots(args) => snapshots::run(session, &args),
         Command::Unlock(args) => unlock::run(session, &args),

@@ -72,7 +72,7 @@ impl Default for ViewOptions {
             filter: Filter::default(),
             owner: (0, 0),
             all_owned: false,
-            refresh: Duration::from_secs(60),
+            refresh: Duration::from_mins(1),
             content_bytes: 128 << 20,
             directory_bytes: 128 << 20,
         }

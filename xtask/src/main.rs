@@ -29,6 +29,8 @@ usage: cargo xtask <chore>
   compat [PATH]       back PATH up (default /usr) with larder and with restic and compare, both ways round
   bench peers         time larder against restic: first backup, unchanged backup, restore, check
                       (--size 1GiB --files 10000 --runs 3 --folder TMP)
+  bench network       time larder against restic over SFTP and S3, near and 15 ms away in each direction
+                      (--size 2GiB --delay 15 --runs 1 --folder TMP --s3 s3s-fs --only S3)
 
 The restic program is the one that LARDER_TEST_RESTIC names, else the one that `setup` brought, else `restic` on the PATH.
 ";
@@ -42,6 +44,7 @@ fn main() -> ExitCode {
         ["test"] => test::run(),
         ["compat", options @ ..] => compat::run(options),
         ["bench", "peers", options @ ..] => bench::peers::run(options),
+        ["bench", "network", options @ ..] => bench::network::run(options),
         ["measure", command @ ..] => programs::measure_here(command),
         [] | ["help" | "--help" | "-h"] => {
             print!("{HELP}");

@@ -150,13 +150,15 @@ fn install_packages(folder: &Path, list: &Path) -> Result<()> {
 }
 
 fn cargo_tools() -> Result<()> {
-    for (name, why) in TOOLS {
-        if let Some(path) = find(name) {
-            println!("   {name}: {}", path.display());
-            continue;
-        }
-        println!("   {name}: missing ({why}); building it once takes some minutes");
-        programs::run(cargo().args(["install", "--locked", name, "--root"]).arg(tools()))?;
+    TOOLS.iter().try_for_each(|(name, why)| tool(name, why, &[]))
+}
+
+/// Builds a program that cargo can install, unless it is there; `more` says which one of that name.
+pub(crate) fn tool(name: &str, why: &str, more: &[&str]) -> Result<()> {
+    if let Some(path) = find(name) {
+        println!("   {name}: {}", path.display());
+        return Ok(());
     }
-    Ok(())
+    println!("   {name}: missing ({why}); building it once takes some minutes");
+    programs::run(cargo().args(["install", "--locked", name]).args(more).arg("--root").arg(tools()))
 }

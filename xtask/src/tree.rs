@@ -47,6 +47,15 @@ pub(crate) fn make(folder: &Path, wish: Wish) -> Result<u64> {
     Ok(written)
 }
 
+/// Makes sixteen files of equal length that nothing can compress, `bytes` in all.
+pub(crate) fn make_incompressible(folder: &Path, bytes: u64) -> Result<()> {
+    fs::create_dir_all(folder)?;
+    let mut random = Random(0x5EED_1A2D_E200_0002);
+    (0..16).try_for_each(|number| {
+        fill(&folder.join(format!("file-{number:02}.bin")), bytes / 16, 2, &mut random)
+    })
+}
+
 /// Mostly small, seldom large: two to the power of something between 0 and 16, the high powers rare.
 fn weight(random: &mut Random) -> u64 {
     let power = (random.next() % 17).min(random.next() % 17).min(random.next() % 17);

@@ -1,3 +1,4 @@
 //! Larder against the clock.
 
 pub(crate) mod peers; // whole flows, in turns with restic
+pub(crate) mod network; // backup and restore over a long line, in turns with restic

@@ -27,11 +27,11 @@ struct Options {
 }
 
 /// One of the two programs.
-struct Peer {
-    name: &'static str,
-    program: PathBuf,
+pub(crate) struct Peer {
+    pub(crate) name: &'static str,
+    pub(crate) program: PathBuf,
     /// Arguments before each command.
-    global: &'static [&'static str],
+    pub(crate) global: &'static [&'static str],
 }
 
 /// What each flow cost one program, run by run.
@@ -85,7 +85,7 @@ fn options(words: &[&str]) -> Result<Options> {
 }
 
 /// `8GiB`, `300MiB`, `5000`.
-fn size(text: &str) -> Result<u64> {
+pub(crate) fn size(text: &str) -> Result<u64> {
     let units = [("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)];
     let (digits, unit) = units
         .iter()
@@ -182,7 +182,7 @@ fn runs(costs: &[Cost]) -> Value {
 }
 
 /// The median of each figure by itself.
-fn middle(costs: &[Cost]) -> Cost {
+pub(crate) fn middle(costs: &[Cost]) -> Cost {
     let of = |figure: fn(&Cost) -> f64| {
         let mut figures: Vec<f64> = costs.iter().map(figure).collect();
         figures.sort_by(f64::total_cmp);

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Result;
+use backends::Location;
 use repo_core::backend::{Backend, TieredBackend, WarmUp, WarmUpBackend, layout};
 use repo_core::id::PackId;
 use repo_core::repository::{Needed, ThawOptions};
@@ -64,8 +65,12 @@ impl Session {
             Some(how) => Arc::new(WarmUpBackend::new(storage, &self.context, how, wait)) as Arc<dyn Backend>,
             None => storage,
         };
-        let Some(hot) = &access.hot else { return Ok(cold) };
-        let location = Self::parsed(hot)?;
+        if access.hot.is_none() { Ok(cold) } else { Ok(self.tiered(access, cold)?) }
+    }
+
+    /// The hot storage that was named before a cold one.
+    pub fn tiered(&self, access: &Access, cold: Arc<dyn Backend>) -> Result<Arc<TieredBackend>> {
+        let location = Self::parsed(access.hot.as_deref().unwrap_or_default())?;
         let hot = backends::open(&self.context, &location, &self.settings.storage)?;
         Ok(Arc::new(TieredBackend::new(hot, cold)))
     }
@@ -73,7 +78,9 @@ impl Session {
     /// How to wait for cold packs; `None` if nothing says that there are any.
     pub fn thaw(&self) -> Result<Option<ThawOptions>> {
         let (Settings { access, command, .. }, storage) = (&self.settings.cold, &self.settings.storage);
-        let by_storage = storage.thaws()?;
+        // What is set for S3 says nothing of other storage.
+        let is_s3 = matches!(Self::location(&self.settings.repository)?, Location::S3(_));
+        let by_storage = is_s3 && storage.thaws()?;
         let is_cold = by_storage || *access || command.is_some() || self.settings.repository.hot.is_some();
         let wait_max = if by_storage { Some(storage.thaw_timeout()?) } else { None };
         Ok(is_cold.then(|| ThawOptions { wait_max, ..ThawOptions::default() }))

@@ -191,6 +191,11 @@ impl Settings {
 }
 
 impl Access {
+    /// The same repository without its hot half.
+    pub fn alone(&self) -> Self {
+        Self { hot: None, ..self.clone() }
+    }
+
     /// The repository to work on.
     fn main(typed: &Global, environment: &Environment) -> Self {
         Self {

@@ -9,8 +9,9 @@ use repo_core::context::{Clock, HandClock, with_causes};
 use repo_core::filter::{Case, Patterns, Selection};
 use repo_core::id::{FileKind, PackId};
 use repo_core::ops::check::{CheckOptions, ReadData, check};
+use repo_core::ops::prune::{self, MaxUnused, PruneOptions};
 use repo_core::ops::restore::{Report, RestoreError, RestoreOptions, restore};
-use repo_core::repository::{Needed, Repository, ThawOptions};
+use repo_core::repository::{LockGuard, Needed, Repository, ThawOptions};
 use repo_core::{Context, snapshots};
 use tempfile::TempDir;
 use tests::larder::larder;
@@ -138,6 +139,34 @@ fn a_check_thaws_what_it_reads() {
     assert_eq!(place.frozen.asked(), place.data_packs());
 }
 
+#[test]
+fn a_prune_says_which_cold_packs_it_reads_and_does_not_touch_them_frozen() {
+    let place = place();
+    // Half of the only pack of data is in nobody's use any more.
+    std::fs::remove_file(place.source.path().join("letter")).unwrap();
+    let report = backup(&place.repository, place.source.path()).unwrap();
+    let first = report.snapshot.parent.unwrap();
+    snapshots::remove(&place.repository, first).unwrap();
+    let plan = || {
+        let options = PruneOptions { max_unused: MaxUnused::Bytes(0), ..PruneOptions::default() };
+        prune::plan(&place.context, &place.repository, LockGuard::none(), &options).unwrap()
+    };
+    let needed = plan().needed();
+    let of_data: Vec<_> =
+        needed.packs.iter().filter(|pack| place.data_packs().contains(pack)).copied().collect();
+    assert_eq!(of_data, place.data_packs());
+    assert!(needed.bytes > 1_200_000, "{needed:?}");
+    assert_eq!(place.frozen.asked(), [], "a plan asks for nothing");
+    let before = place.memory.files().len();
+    plan().execute(&place.context).unwrap_err();
+    assert!(place.memory.files().len() >= before);
+
+    place.repository.thaw(&place.context, &needed, &ThawOptions::default()).unwrap();
+    let report = plan().execute(&place.context).unwrap();
+    assert!(report.stats.packs_repack > 0, "{report:?}");
+    tests::repo::assert_complete(place.memory.clone());
+}
+
 /// The program on two folders: the cold one is a repository of its own, the hot one saves the way to it.
 #[test]
 fn the_program_keeps_a_hot_half_and_has_packs_warmed_up_by_a_command() {
@@ -171,11 +200,38 @@ fn the_program_keeps_a_hot_half_and_has_packs_warmed_up_by_a_command() {
     assert!(!log.exists());
     let ran = restore().ok();
     assert!(ran.stdout.contains("all packs are warm"), "{ran}");
-    let mut warmed: Vec<String> = std::fs::read_to_string(log).unwrap().lines().map(str::to_owned).collect();
+    let mut warmed: Vec<String> = std::fs::read_to_string(&log).unwrap().lines().map(str::to_owned).collect();
     warmed.sort_unstable();
     data.sort_unstable();
     assert_eq!(warmed, data);
     assert_eq!(std::fs::read_dir(hot.join("snapshots")).unwrap().count(), 1, "the hot half was mended");
+
+    // The hot half is lost, and made anew without what belongs to nobody.
+    let whole = Snapshot::of(&hot);
+    std::fs::remove_dir_all(&hot).unwrap();
+    std::fs::create_dir_all(hot.join("snapshots")).unwrap();
+    std::fs::write(hot.join("snapshots").join("ab".repeat(32)), "nobody's").unwrap();
+    let ran = on_both().args(["repair", "hot", "--json"]).ok().summary();
+    assert_eq!((&ran["copied"], &ran["removed"]), (&5.into(), &1.into()), "{ran}");
+    let names = |tree: &Snapshot| tree.0.keys().cloned().collect::<Vec<_>>();
+    assert_eq!(names(&Snapshot::of(&hot)), names(&whole));
+    let ran = larder.on(&cold).args(["repair", "hot"]).run();
+    assert!(ran.code == 1 && ran.stderr.contains("no hot storage was named"), "{ran}");
+
+    // What is set for another kind of storage is not looked at.
+    larder.on(&cold).args(["check", "-o", "s3.enable-restore=perhaps"]).ok();
+
+    // A prune asks for the packs that it reads, and only for those.
+    std::fs::remove_file(path("source").join("letter")).unwrap();
+    on_both().arg("backup").arg(path("source")).ok();
+    on_both().args(["forget", "--keep-last", "1"]).ok();
+    let prune = || on_both().args(["prune", "--max-unused", "0", "--warm-up-command", &warm_up]);
+    let ran = prune().arg("--dry-run").ok();
+    assert!(ran.stdout.contains("would warm up"), "{ran}");
+    std::fs::remove_file(&log).ok();
+    prune().ok();
+    assert!(log.exists());
+    restic.on(&cold).args(["check", "--read-data"]).ok();
 
     let elsewhere = path("elsewhere");
     larder.on(&elsewhere).arg("init").ok();

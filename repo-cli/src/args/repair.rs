@@ -14,6 +14,11 @@ pub struct Repair {
 pub enum RepairAction {
     /// Rebuild the index from the packs
     Index(RepairIndex),
+    /// Make the hot half of a split repository anew from the cold one
+    ///
+    /// Copies what the storage given by --repo-hot lacks (everything but packs of data), and removes there what the
+    /// repository does not have. The storage given by --repo decides, and is not changed.
+    Hot,
 }
 
 /// How to rebuild the index.

@@ -92,11 +92,36 @@ pub fn prune(
     let plan = plan(&session.context, repository, lock, options).map_err(explained)?;
     tell_plan(session, &plan, how);
     if how.dry_run {
+        if session.thaw()?.is_some() {
+            session.tell_needed(&plan.needed());
+        }
         return Ok(());
     }
+    let plan = warm(session, repository, plan, options)?;
     let report = plan.execute(&session.context).map_err(explained)?;
     drop(drawing);
     tell_done(session, &report, how)
+}
+
+/// The plan once all packs that it reads are warm. That takes hours where they are cold, in which nobody is to be kept
+/// from backups: the lock is given back, and what is planned after the wait is what counts.
+fn warm(
+    session: &Session,
+    repository: &Repository,
+    mut decided: PrunePlan,
+    options: &PruneOptions,
+) -> Result<PrunePlan> {
+    let Some(thaw) = session.thaw()? else { return Ok(decided) };
+    loop {
+        let needed = decided.needed();
+        if needed.packs.is_empty() || repository.backend().thaw(&needed.packs)?.is_empty() {
+            return Ok(decided);
+        }
+        drop(decided);
+        repository.thaw(&session.context, &needed, &thaw)?;
+        let lock = repository.lock(&session.context, LockKind::Exclusive, &options.lock)?;
+        decided = plan(&session.context, repository, lock, options).map_err(explained)?;
+    }
 }
 
 fn tell_plan(session: &Session, plan: &PrunePlan, how: How) {

@@ -1,22 +1,55 @@
 //! `repair`: mends what is left of a repository.
 
 use anyhow::Result;
+use repo_core::backend::Rebuilt;
+use repo_core::format::json::Object;
 use repo_core::ops::repair::{RepairIndexOptions, repair_index};
+use repo_core::repository::LockKind;
 
 use crate::args::repair::{Repair, RepairAction, RepairIndex};
 use crate::exit::wrong;
 use crate::session::Session;
+use crate::ui::amount::bytes;
 use crate::ui::screen::Level;
 use crate::ui::views::PruneView;
 
 pub fn run(session: &Session, args: &Repair) -> Result<()> {
     match &args.action {
         Some(RepairAction::Index(args)) => index(session, args),
+        Some(RepairAction::Hot) => hot(session),
         None => {
             super::help::page(session, &["repair".to_owned()]);
             Ok(())
         }
     }
+}
+
+/// `repair hot`: the cold half is opened alone, so that nothing hot is believed.
+fn hot(session: &Session) -> Result<()> {
+    let access = &session.settings.repository;
+    if access.hot.is_none() {
+        return Err(wrong(
+            "no hot storage was named",
+            "Give it with --repo-hot or LARDER_REPO_HOT; --repo is the cold one, which is whole.",
+        ));
+    }
+    let cold = session.open_keeping(&access.alone(), &session.keyboard(false), None)?;
+    let _lock = session.lock(&cold, LockKind::Exclusive)?;
+    let both = session.tiered(access, cold.backend().clone())?;
+    // Tells both halves which packs hold trees.
+    cold.with_backend(both.clone()).load_index(&session.context)?;
+    let Rebuilt { copied, bytes: size, removed } = both.rebuild_hot(&session.context)?;
+    if session.settings.json {
+        let mut line = Vec::new();
+        let mut object = Object::begin(&mut line);
+        object.string("message_type", "summary").number("copied", copied).number("copied_bytes", size);
+        object.number("removed", removed);
+        object.end();
+        session.screen.line(String::from_utf8_lossy(&line));
+    }
+    let size = bytes(size);
+    session.screen.say(Level::Normal, format!("copied {copied} files with {size}, removed {removed} files"));
+    Ok(())
 }
 
 /// `repair index`, and `rebuild-index` as it was called once.

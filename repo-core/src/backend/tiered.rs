@@ -68,6 +68,11 @@ pub struct Rebuilt {
 #[error("the hot storage belongs to another repository than the cold one, or to an older state of it")]
 pub struct NotOneRepository;
 
+/// Why a file of the cold storage is not copied.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("its content does not match its name")]
+struct Damaged;
+
 impl TieredBackend {
     /// The two halves of one repository.
     pub fn new(hot: Arc<dyn Backend>, cold: Arc<dyn Backend>) -> Self {
@@ -77,8 +82,11 @@ impl TieredBackend {
     /// Makes the hot storage what it should be: copies what it lacks, removes what the cold one does not have.
     ///
     /// Packs of trees are those told with [`hint_trees`](Backend::hint_trees): load the index before. Fails with
-    /// [`ErrorKind::Cold`] where even metadata must be thawed first.
+    /// [`ErrorKind::Cold`] where even metadata must be thawed first, and with [`ErrorKind::Config`], before anything is
+    /// changed, where the hot storage holds another repository. Every hot file is read, since one of the right length
+    /// may be damaged; nothing damaged is copied.
     pub fn rebuild_hot(&self, context: &Context) -> Result<Rebuilt, BackendError> {
+        self.refuse_another_repository()?;
         self.hot.create()?;
         let mut rebuilt = Rebuilt::default();
         for kind in [FileKind::Config, FileKind::Key, FileKind::Index, FileKind::Snapshot, FileKind::Pack] {
@@ -88,7 +96,7 @@ impl TieredBackend {
             let exists: HashSet<Id> = cold.iter().map(|listed| listed.id).collect();
             let missing = cold.into_iter().filter(|listed| {
                 let file = FileId { kind, id: listed.id };
-                self.is_hot(file) && (kind == FileKind::Config || hot.get(&listed.id) != Some(&listed.size))
+                self.is_hot(file) && (hot.get(&listed.id) != Some(&listed.size) || !self.is_hot_sound(file))
             });
             parallel::stream(
                 self.cold.properties().connections,
@@ -99,6 +107,12 @@ impl TieredBackend {
                         |it| BackendError::file(ErrorKind::Other, Operation::Read, file).because(it);
                     context.cancel.check().map_err(stopped)?;
                     let content = self.whole_from_cold(file)?;
+                    if !is_sound(file, &content) {
+                        return Err(
+                            BackendError::file(ErrorKind::Other, Operation::Read, file).because(Damaged)
+                        );
+                    }
+                    self.hot.remove(file)?;
                     self.hot.write(file, &content).map(|()| content.len() as u64)
                 },
                 |bytes| {
@@ -112,6 +126,23 @@ impl TieredBackend {
             }
         }
         Ok(rebuilt)
+    }
+
+    /// What is to be made anew must be the same repository's, or nobody's.
+    fn refuse_another_repository(&self) -> Result<(), BackendError> {
+        let mut hot = Vec::new();
+        match self.hot.read_all(FileId::CONFIG, limits::CONFIG_BYTES_MAX, &mut hot) {
+            Ok(()) => self.compare_configs(limits::CONFIG_BYTES_MAX, &hot),
+            Err(error) if error.is_not_found() => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Whether the hot storage has a file as its name says.
+    fn is_hot_sound(&self, file: FileId) -> bool {
+        let mut content = Vec::new();
+        let read = self.hot.read_all(file, limits::PACK_BYTES_MAX, &mut content);
+        read.is_ok() && is_sound(file, &content)
     }
 
     /// Whether a file belongs into the hot storage.
@@ -368,9 +399,22 @@ mod tests {
         hot.insert(named(FileKind::Snapshot, b"kept"), b"torn!".to_vec());
         hot.insert(named(FileKind::Snapshot, b"gone"), b"gone".to_vec());
         hot.insert(FileId::CONFIG, b"other!".to_vec());
+        let before = hot.files();
+        assert_eq!(both.rebuild_hot(&Context::new()).unwrap_err().kind(), ErrorKind::Config);
+        assert_eq!(hot.files(), before, "another repository's half is not touched");
+        hot.remove(FileId::CONFIG).unwrap();
         let rebuilt = both.rebuild_hot(&Context::new()).unwrap();
         assert_eq!(rebuilt, Rebuilt { copied: 3, bytes: 5 + 6 + 4, removed: 1 });
         assert_eq!(hot.files(), whole);
+
+        // Damaged without another length.
+        hot.tamper(trees, |bytes| bytes[0] ^= 1);
+        both.rebuild_hot(&Context::new()).unwrap();
+        assert_eq!(hot.files(), whole);
+        hot.remove(trees).unwrap();
+        cold.tamper(trees, |bytes| bytes[0] ^= 1);
+        assert!(both.rebuild_hot(&Context::new()).is_err() && !hot.files().contains_key(&trees));
+        cold.tamper(trees, |bytes| bytes[0] ^= 1);
 
         let fresh = Arc::new(MemoryBackend::new());
         let both = TieredBackend::new(fresh.clone(), cold);

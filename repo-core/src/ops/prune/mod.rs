@@ -31,8 +31,8 @@ use crate::context::{Cancelled, Context, Event, Stage, from_unless_cancelled};
 use crate::id::{BlobId, FileKind, IndexId, PackId, SnapshotId, TreeId};
 use crate::index::{BlobSet, Index};
 use crate::repository::{
-    IndexError, LockError, LockGuard, LockKind, ReadError, Reader, RecordError, RepackError, Repository,
-    RewriteError, WriteError,
+    IndexError, LockError, LockGuard, LockKind, Needed, ReadError, Reader, RecordError, RepackError,
+    Repository, RewriteError, WriteError,
 };
 use crate::snapshots::{self, SelectError, Stored};
 use crate::walk::{SeenTrees, reach};
@@ -168,6 +168,14 @@ impl PrunePlan {
     /// Packs that the index lists, that do not exist, and that nobody needs; the index forgets them.
     pub fn missing(&self) -> &[PackId] {
         &self.decision.missing
+    }
+
+    /// The packs that carrying it out reads. Those in a cold class have to be [thawed](Repository::thaw) before, best
+    /// without the plan and its lock; then plan again, which reads the same unless something changed meanwhile.
+    pub fn needed(&self) -> Needed {
+        let Decision { moves, vouch, .. } = &self.decision;
+        let copies = moves.iter().chain(vouch).filter_map(|number| self.index.copy_at(*number));
+        Needed::of(&copies.map(|copy| copy.place.pack).collect(), &self.index)
     }
 
     /// How many snapshots decided what is in use.

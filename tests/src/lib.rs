@@ -10,6 +10,7 @@ pub mod fixtures; // repositories that restic wrote, and what they must hold
 pub mod program; // start a program on a repository, take what it says
 pub mod restic; // the real restic
 pub mod larder; // our program, as built
+pub mod meddle; // a storage in which something happens at a chosen call
 pub mod packs; // packs written until the end comes
 pub mod repo; // repositories in memory, looked at from outside
 pub mod rest_server; // a strict REST server, and all the manners of others

@@ -16,6 +16,7 @@ mod cost; // requests that operations make
 mod requests; // what whole runs cost on a real server
 mod source_truth; // what a backup could not save, and what it reads again
 mod fuzz_replay; // what the fuzzers try, on seeds and mutations of them
+mod commit; // whatever a backup relies on may be removed at any moment
 mod crash; // the machine stops at operation N, for every N
 mod prune; // what no snapshot needs goes, and nothing else
 mod repair; // what is left of a damaged repository is mended

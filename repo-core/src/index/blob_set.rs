@@ -34,6 +34,20 @@ impl BlobSet {
         }
     }
 
+    /// Puts a blob in if the index lists it; tells whether it does.
+    pub fn insert_listed(&self, blob: &BlobId) -> bool {
+        let bit = self.bit(blob);
+        if let Some((word, mask)) = bit {
+            word.fetch_or(mask, Ordering::Relaxed);
+        }
+        bit.is_some()
+    }
+
+    /// Whether the index lists a blob, in the set or not.
+    pub fn lists(&self, blob: &BlobId) -> bool {
+        self.index.contains(blob)
+    }
+
     /// Whether a blob is in.
     pub fn contains(&self, blob: &BlobId) -> bool {
         match self.bit(blob) {

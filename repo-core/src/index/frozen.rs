@@ -108,6 +108,11 @@ impl Builder {
         }
     }
 
+    /// Whether a pack was added.
+    pub fn lists(&self, pack: PackId) -> bool {
+        self.numbers.contains_key(&pack)
+    }
+
     /// Sorts and freezes. Entries that say the same twice become one. The result does not depend on the order in
     /// which packs were added.
     pub fn build(self) -> Index {

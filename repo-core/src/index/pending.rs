@@ -36,6 +36,14 @@ impl Pending {
         let shard = usize::from(blob.id.as_bytes()[31]) % SHARDS;
         self.shards[shard].lock().unwrap_or_else(PoisonError::into_inner).contains(blob)
     }
+
+    /// Every blob that was claimed, in no order.
+    pub fn blobs(&self) -> impl Iterator<Item = BlobId> + '_ {
+        self.shards.iter().flat_map(|shard| {
+            let claimed = shard.lock().unwrap_or_else(PoisonError::into_inner);
+            claimed.iter().copied().collect::<Vec<_>>()
+        })
+    }
 }
 
 /// Takes eight bytes of a name as its hash: names are SHA-256 already.

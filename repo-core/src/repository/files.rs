@@ -3,12 +3,14 @@
 //! A record file is named by the SHA-256 of its stored bytes. Name, authenticity and shape are checked in
 //! this order whenever one is read.
 
+use std::collections::HashSet;
+
 use crate::backend::{BackendError, ErrorKind};
 use crate::blob::{self, RecordForm, open_record, seal_record};
 use crate::context::Context;
 use crate::format::{Checked, FormatError, IndexFile, Lock, Snapshot, limits};
 use crate::hash::sha256;
-use crate::id::{BlobId, BlobKind, CheckedId, FileId, FileKind, Id, IndexId, LockId, SnapshotId};
+use crate::id::{BlobId, BlobKind, CheckedId, FileId, FileKind, Id, IndexId, LockId, PackId, SnapshotId};
 use crate::index::Index;
 use crate::repository::Repository;
 
@@ -128,6 +130,11 @@ impl Repository {
     /// The names of all records of a kind, in no order.
     pub fn list<R: Record>(&self) -> Result<Vec<R::Id>, BackendError> {
         Ok(self.backend.list(R::KIND)?.into_iter().map(|listed| listed.id.into()).collect())
+    }
+
+    /// The names of all packs.
+    pub(crate) fn packs(&self) -> Result<HashSet<PackId>, BackendError> {
+        Ok(self.backend.list(FileKind::Pack)?.into_iter().map(|listed| PackId(listed.id)).collect())
     }
 
     /// Reads, verifies and parses one record.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::backend::BackendError;
 use crate::context::{Cancelled, Context, Event, Stage};
-use crate::format::IndexFile;
+use crate::format::{IndexFile, IndexedPack, MarkedPack};
 use crate::id::{FileKind, IndexId, PackId};
 use crate::index::{Builder, Index};
 use crate::parallel;
@@ -34,8 +34,19 @@ pub struct LoadedIndex {
     pub unreadable: Vec<(IndexId, RecordError)>,
     /// Entries that make no sense and were left out, by file.
     pub odd_entries: Vec<(IndexId, u64)>,
-    /// Packs that another program will remove one day; the index does not list them.
-    pub marked: Vec<PackId>,
+    /// Packs that somebody will remove one day; the index does not list them, unless that was asked for.
+    pub marked: Vec<MarkedPack>,
+}
+
+/// Which part of the index is wanted.
+#[derive(Debug, Default)]
+pub(crate) struct IndexPart {
+    /// What stands in these index files is left out.
+    pub(crate) without: HashSet<IndexId>,
+    /// Only packs that exist: what other entries say helps nobody.
+    pub(crate) existing: Option<HashSet<PackId>>,
+    /// With packs that are only marked for removal, too.
+    pub(crate) with_marked: bool,
 }
 
 impl Repository {
@@ -52,20 +63,20 @@ impl Repository {
 
     /// Loads the index and says which files were unreadable, without telling the observer.
     pub fn load_index_with_report(&self, context: &Context) -> Result<LoadedIndex, IndexError> {
-        self.load_index_without(context, &HashSet::new())
+        self.load_index_part(context, IndexPart::default())
     }
 
-    /// Loads what stands in other files than these.
-    pub(crate) fn load_index_without(
+    /// Loads a part of the index, and says what was met.
+    pub(crate) fn load_index_part(
         &self,
         context: &Context,
-        without: &HashSet<IndexId>,
+        part: IndexPart,
     ) -> Result<LoadedIndex, IndexError> {
         let mut listed = self.backend.list(FileKind::Index)?;
-        listed.retain(|file| !without.contains(&IndexId(file.id)));
+        listed.retain(|file| !part.without.contains(&IndexId(file.id)));
         let (total, bytes) = (listed.len() as u64, listed.iter().map(|file| file.size).sum());
         context.tell(&Event::Begin { stage: Stage::LoadIndex, total, bytes });
-        let mut loaded = Loading::default();
+        let mut loaded = Loading { part, ..Loading::default() };
         parallel::stream(
             self.backend.properties().connections.max(parallel::cores()),
             listed,
@@ -100,11 +111,12 @@ impl Repository {
 
 #[derive(Default)]
 struct Loading {
+    part: IndexPart,
     builder: Builder,
     files: Vec<IndexId>,
     unreadable: Vec<(IndexId, RecordError)>,
     odd_entries: Vec<(IndexId, u64)>,
-    marked: Vec<PackId>,
+    marked: Vec<MarkedPack>,
 }
 
 impl Loading {
@@ -115,12 +127,9 @@ impl Loading {
                     self.odd_entries.push((id, file.ignored));
                 }
                 for pack in &file.packs {
-                    self.builder.add_pack(
-                        pack.id,
-                        pack.blobs.iter().map(|blob| (blob.blob_id(), blob.place(pack.id))),
-                    );
+                    self.list(pack);
                 }
-                self.marked.extend(file.packs_to_delete.iter().map(|marked| marked.pack.id));
+                self.marked.extend(file.packs_to_delete);
                 self.files.push(id);
             }
             // Somebody's prune replaced it meanwhile: its content stands in a newer file.
@@ -132,8 +141,26 @@ impl Loading {
         Ok(())
     }
 
-    fn finish(self) -> LoadedIndex {
-        let Self { builder, files, unreadable, odd_entries, marked } = self;
+    fn list(&mut self, pack: &IndexedPack) {
+        if self.part.existing.as_ref().is_none_or(|existing| existing.contains(&pack.id)) {
+            self.builder
+                .add_pack(pack.id, pack.blobs.iter().map(|blob| (blob.blob_id(), blob.place(pack.id))));
+        }
+    }
+
+    fn finish(mut self) -> LoadedIndex {
+        // One mark for each pack, the youngest; none where an index file lists the pack all the same.
+        self.marked.sort_by_key(|mark| (mark.pack.id, std::cmp::Reverse(mark.time.map(|time| time.instant))));
+        self.marked.dedup_by_key(|mark| mark.pack.id);
+        self.marked.retain(|mark| !self.builder.lists(mark.pack.id));
+        if self.part.with_marked {
+            let marked = std::mem::take(&mut self.marked);
+            for mark in &marked {
+                self.list(&mark.pack);
+            }
+            self.marked = marked;
+        }
+        let Self { builder, files, unreadable, odd_entries, marked, .. } = self;
         LoadedIndex { index: builder.build(), files, unreadable, odd_entries, marked }
     }
 }

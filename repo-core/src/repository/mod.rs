@@ -15,9 +15,13 @@ mod writer;
 mod pack_header;
 mod repack;
 mod rewrite_index;
+mod commit;
 
+pub use commit::CommitError;
+pub(crate) use commit::Reliance;
 pub use files::{Record, RecordError};
 pub use keys::{KeyError, KeyLabel, StoredKey};
+pub(crate) use load_index::IndexPart;
 pub use load_index::{IndexError, LoadedIndex};
 pub use lock::{LockError, LockGuard, LockKind, LockOptions, LockOwner, StoredLock};
 pub use open::{

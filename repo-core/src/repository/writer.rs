@@ -22,10 +22,11 @@ use crate::blob::{SealError, SealPolicy, Sealed, Sealer};
 use crate::compress::Compression;
 use crate::context::{Cancelled, Context, Random};
 use crate::format::{IndexFile, IndexedPack, PackHeader};
-use crate::id::{BlobId, BlobKind};
-use crate::index::{Index, Pending};
+use crate::id::{BlobId, BlobKind, IndexId, PackId};
+use crate::index::{BlobSet, Index, Pending};
 use crate::pack::{FinishedPack, PackBuilder, PackSize};
 use crate::parallel::{self, Queue};
+use crate::repository::commit::Relied;
 use crate::repository::rewrite_index::INDEX_BLOBS_MAX;
 use crate::repository::{RecordError, Repository};
 
@@ -98,7 +99,6 @@ pub enum Saved {
 
 /// Proof that everything handed to a [`Writer`] is durable and listed: packs, then index.
 #[derive(Debug)]
-#[expect(clippy::manual_non_exhaustive, reason = "nobody else in this crate may make one either")]
 pub struct Receipt {
     /// Packs stored.
     pub packs: u64,
@@ -106,7 +106,14 @@ pub struct Receipt {
     pub pack_bytes: u64,
     /// Index files stored.
     pub index_files: u64,
-    _sealed: (),
+    relied: Option<Relied>,
+}
+
+impl Receipt {
+    /// What was relied on and stored; given once.
+    pub(crate) fn take_relied(&mut self) -> Option<Relied> {
+        self.relied.take()
+    }
 }
 
 /// Stores blobs. Make one [`BlobWriter`] per worker thread, [`flush`](BlobWriter::flush) each, then
@@ -145,16 +152,23 @@ struct Shared {
     repository: Repository,
     context: Context,
     options: WriterOptions,
-    index: Arc<Index>,
-    pending: Pending,
+    /// Which blobs of the index the run relies on.
+    relied: Arc<BlobSet>,
+    pending: Arc<Pending>,
+    stored: Mutex<Stored>,
     queue: Queue<FinishedPack>,
     buffers: Mutex<Vec<Vec<u8>>>,
     part_filled: Mutex<Vec<(BlobKind, PackBuilder)>>,
     open_index: Mutex<OpenIndex>,
     error: Mutex<Option<WriteError>>,
-    packs: AtomicU64,
     pack_bytes: AtomicU64,
-    index_files: AtomicU64,
+}
+
+/// What was stored, by name.
+#[derive(Debug, Default)]
+struct Stored {
+    packs: Vec<PackId>,
+    index_files: Vec<IndexId>,
 }
 
 /// The index file that is being filled.
@@ -177,17 +191,16 @@ impl Writer {
         let shared = Arc::new(Shared {
             repository: repository.clone(),
             context: context.clone(),
-            index,
-            pending: Pending::new(),
+            relied: Arc::new(BlobSet::new(index)),
+            pending: Arc::default(),
+            stored: Mutex::default(),
             queue: Queue::new(upload_bytes_max(connections, options.pack_size)),
             options,
             buffers: Mutex::default(),
             part_filled: Mutex::default(),
             open_index: Mutex::default(),
             error: Mutex::default(),
-            packs: AtomicU64::new(0),
             pack_bytes: AtomicU64::new(0),
-            index_files: AtomicU64::new(0),
         });
         let uploaders = (0..connections)
             .map(|_| {
@@ -218,6 +231,11 @@ impl Writer {
         self.shared.knows(blob)
     }
 
+    /// Whether the index lists a blob. If it does, whatever is made visible at the end relies on it.
+    pub fn rely(&self, blob: &BlobId) -> bool {
+        self.shared.relied.insert_listed(blob)
+    }
+
     pub(super) fn options(&self) -> &WriterOptions {
         &self.shared.options
     }
@@ -243,12 +261,7 @@ impl Writer {
         shared.context.cancel.check()?;
         let last = mem::take(&mut *lock(&shared.open_index));
         shared.save_index(last)?;
-        Ok(Receipt {
-            packs: shared.packs.load(Ordering::Relaxed),
-            pack_bytes: shared.pack_bytes.load(Ordering::Relaxed),
-            index_files: shared.index_files.load(Ordering::Relaxed),
-            _sealed: (),
-        })
+        Ok(shared.receipt())
     }
 }
 
@@ -265,7 +278,16 @@ impl Drop for Writer {
 
 impl Shared {
     fn knows(&self, blob: &BlobId) -> bool {
-        self.index.contains(blob) || self.pending.contains(blob)
+        self.relied.lists(blob) || self.pending.contains(blob)
+    }
+
+    fn receipt(&self) -> Receipt {
+        let Stored { packs, index_files } = mem::take(&mut *lock(&self.stored));
+        let pack_bytes = self.pack_bytes.load(Ordering::Relaxed);
+        let (pack_count, file_count) = (packs.len() as u64, index_files.len() as u64);
+        let (listed, stored) = (self.relied.clone(), self.pending.clone());
+        let relied = Some(Relied { listed, stored, packs, index_files });
+        Receipt { packs: pack_count, pack_bytes, index_files: file_count, relied }
     }
 
     fn enqueue(&self, pack: FinishedPack) -> Result<(), WriteError> {
@@ -291,7 +313,7 @@ impl Shared {
             self.repository.backend.hint_trees(&[content.id]);
         }
         self.repository.backend.write(content.id.into(), &bytes).map_err(WriteError::Pack)?;
-        self.packs.fetch_add(1, Ordering::Relaxed);
+        lock(&self.stored).packs.push(content.id);
         self.pack_bytes.fetch_add(bytes.len() as u64, Ordering::Relaxed);
         lock(&self.buffers).push(bytes);
         self.list(content).map_or(Ok(()), |full| self.save_index(full))
@@ -315,8 +337,8 @@ impl Shared {
             return Ok(());
         }
         let file = IndexFile { packs: open.packs, ..IndexFile::default() };
-        self.repository.save(&self.context, &file).map_err(WriteError::Index)?;
-        self.index_files.fetch_add(1, Ordering::Relaxed);
+        let id = self.repository.save(&self.context, &file).map_err(WriteError::Index)?;
+        lock(&self.stored).index_files.push(id);
         Ok(())
     }
 
@@ -386,7 +408,7 @@ impl BlobWriter {
         blob: &BlobId,
         fill: impl FnOnce(&mut PackBuilder, &mut Sealer, &dyn Random) -> Result<Sealed, SealError>,
     ) -> Result<Saved, WriteError> {
-        if self.shared.index.contains(blob) || !self.shared.pending.claim(*blob) {
+        if self.shared.relied.insert_listed(blob) || !self.shared.pending.claim(*blob) {
             return Ok(Saved::Known);
         }
         let random = self.shared.context.random.as_ref();

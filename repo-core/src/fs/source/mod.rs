@@ -45,6 +45,11 @@ pub trait Source: Send + Sync {
     /// Opens a regular file for reading. Nothing else is ever opened, and nothing waits for a pipe's writer.
     fn open(&self, path: &Path) -> Result<Box<dyn OpenFile>, SourceError>;
 
+    /// Whether what was read cannot be read a second time, like a pipe. By default it can.
+    fn reads_once(&self) -> bool {
+        false
+    }
+
     /// The extended attributes of an entry that is neither listed nor opened. By default there are none.
     fn xattrs(&self, _path: &Path, _links: Links) -> Xattrs {
         Xattrs::default()

@@ -102,6 +102,10 @@ impl Source for StreamSource {
         self.look_up(path, Operation::Stat)
     }
 
+    fn reads_once(&self) -> bool {
+        true
+    }
+
     fn open(&self, path: &Path) -> Result<Box<dyn OpenFile>, SourceError> {
         let meta = self.look_up(path, Operation::Open)?;
         if meta.kind != NodeKind::File {

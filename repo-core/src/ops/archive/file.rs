@@ -252,6 +252,7 @@ impl FileReader<'_, '_> {
         }
         while let Some(chunk) = cutting.known.at(cursor.offset) {
             cutting.file.add_known(chunk.id, chunk.len);
+            self.run.writer.rely(&BlobId::from(chunk.id));
             cursor.offset += chunk.len;
             self.run.context.tell(&Event::Progress { stage: Stage::Archive, items: 0, bytes: chunk.len });
         }

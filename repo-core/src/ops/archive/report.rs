@@ -2,13 +2,17 @@
 
 use std::path::PathBuf;
 
+use crate::backend::BackendError;
 use crate::context::{Added, Cancelled, Change, Stage, from_unless_cancelled};
 use crate::format::{Snapshot, Summary};
 #[cfg(doc)]
 use crate::fs::FaultKind;
 use crate::fs::SourceError;
 use crate::id::{BlobId, SnapshotId};
-use crate::repository::{IndexError, LockError, ReadError, Receipt, RecordError, UnknownChunker, WriteError};
+use crate::repository::{
+    CommitError, IndexError, LockError, ReadError, Receipt, RecordError, StoredLock, UnknownChunker,
+    WriteError,
+};
 use crate::snapshots::SelectError;
 use crate::time::Time;
 
@@ -106,9 +110,54 @@ pub enum ArchiveError {
     /// The snapshot itself could not be stored.
     #[error("cannot save the snapshot")]
     Snapshot(#[source] RecordError),
+    /// Nobody knows whether everything is still there.
+    #[error(transparent)]
+    Commit(Box<CommitError>),
+    /// What the snapshot needs was removed meanwhile, and could not be read again. There is no snapshot.
+    #[error(transparent)]
+    Lost(#[from] Lost),
+    /// The snapshot is there, but not all that it needs, and it could not be removed.
+    #[error("snapshot {id} is saved but not whole: {lost}")]
+    NotWhole {
+        /// The snapshot.
+        id: SnapshotId,
+        /// What it lacks.
+        lost: Box<Lost>,
+        /// Why it is still there.
+        source: BackendError,
+    },
+    /// The snapshot is there, but somebody who may be removing things does not come to an end.
+    #[error(
+        "snapshot {id} is saved, but whether it stays whole is not known: {holder} has locked the repository exclusively"
+    )]
+    Unsettled {
+        /// The snapshot.
+        id: SnapshotId,
+        /// Who.
+        holder: Box<StoredLock>,
+    },
     /// The run was asked to stop.
     #[error(transparent)]
     Cancelled(#[from] Cancelled),
+}
+
+/// Blobs that somebody removed while a snapshot was being made of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("{count} blobs that the snapshot needs were removed by another program, {first} is one")]
+pub struct Lost {
+    /// How many.
+    pub count: usize,
+    /// One of them.
+    pub first: BlobId,
+}
+
+impl From<CommitError> for ArchiveError {
+    fn from(error: CommitError) -> Self {
+        match error {
+            CommitError::Cancelled(stopped) => Self::Cancelled(stopped),
+            error => Self::Commit(error.into()),
+        }
+    }
 }
 
 from_unless_cancelled!(ArchiveError: LockError => Lock, SelectError => Parent, IndexError => Index, WriteError => Write);
@@ -144,6 +193,10 @@ impl Found {
 
     pub(super) fn count_added(&mut self, added: Added) {
         self.added += added;
+    }
+
+    pub(super) fn added(&self) -> Added {
+        self.added
     }
 
     pub(super) fn summary(&self, start: Time, end: Time) -> Summary {

@@ -54,6 +54,10 @@ pub(super) struct Run<'a> {
     pub(super) arenas: Arenas,
     pub(super) large_files: Budget,
     pub(super) found: Mutex<Found>,
+    /// In a later one, what was removed meanwhile is no news.
+    pub(super) is_first_round: bool,
+    /// Directories taken over from the parent without a look at what lies below.
+    kept_trees: Mutex<Vec<TreeId>>,
     /// Whether the root is complete, or never will be.
     pub(super) over: AtomicBool,
     directories: Queue<Arc<Directory>>,
@@ -86,6 +90,8 @@ impl<'a> Run<'a> {
             arenas: Arenas::new(READERS + workers + 2, workers + 2, chunk_len_max),
             large_files: Budget::new(options.read_concurrency.max(1) as u64),
             found: Mutex::default(),
+            is_first_round: true,
+            kept_trees: Mutex::default(),
             over: AtomicBool::new(false),
             directories: Queue::new(DIRECTORIES_WAITING_MAX),
             readers_left: AtomicUsize::new(READERS),
@@ -228,6 +234,10 @@ impl<'a> Run<'a> {
             self.context.tell(&Event::Skipped { stage: *stage, path, error: problem });
         }
         self.found().skipped.extend(missing);
+    }
+
+    pub(super) fn kept_trees(&self) -> MutexGuard<'_, Vec<TreeId>> {
+        self.kept_trees.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn found(&self) -> MutexGuard<'_, Found> {

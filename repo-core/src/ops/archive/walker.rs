@@ -16,6 +16,7 @@ use crate::fs::metadata::{EntryMeta, to_node};
 use crate::fs::source::targets::{TargetNode, TargetTree};
 use crate::fs::source::{Detail, Entry, Links, Listing};
 use crate::fs::{FaultKind, SourceError};
+use crate::id::BlobId;
 use crate::ops::archive::change::ParentDir;
 use crate::ops::archive::directory::{Directory, Slot};
 use crate::ops::archive::report::{ArchiveError, Problem};
@@ -120,13 +121,20 @@ impl Run<'_> {
     /// Whether somebody vouches that nothing at or below a path has changed, and the parent's entry is whole.
     fn is_as_before(&self, path: &Path, node: &Node) -> bool {
         let Some(changed) = &self.options.changed else { return false };
-        !changed.touches(path) && self.parent.is_some_and(|parent| parent.has_all_of(node))
+        // In a later round nobody knows what is missing deeper down.
+        self.is_first_round
+            && !changed.touches(path)
+            && self.parent.is_some_and(|parent| parent.has_all_of(node))
     }
 
     /// An entry that is as it was, with all below it.
     fn keep(&self, level: &Level, node: &Node) {
         let slot = level.directory.reserve();
         let since = self.context.clock.elapsed();
+        for id in node.content.iter().flatten() {
+            self.writer.rely(&BlobId::from(*id));
+        }
+        self.kept_trees().extend(node.subtree);
         if node.kind == NodeKind::Dir {
             self.found().count_dir(Change::Unchanged);
         } else {
@@ -281,14 +289,24 @@ impl Run<'_> {
         if let (Some(parent), Some(meta), Some(old)) = (self.parent, meta, &before)
             && parent.has_content_of(meta, old, &self.context.zone, self.options.change)
         {
-            match parent.lost_blob(old) {
+            match self.lost_blob(old) {
                 None => return self.take_over(slot, name, &path, meta, old),
-                Some(blob) => self.skip(&path, Problem::Healed { path: path.clone(), blob }),
+                Some(blob) if self.is_first_round => {
+                    self.skip(&path, Problem::Healed { path: path.clone(), blob });
+                }
+                Some(_) => {}
             }
         }
         let job = FileJob { slot, name: name.as_bytes().to_vec(), path, before };
         // Closed means that the run has failed already.
         let _ = self.files.push(job, 1);
+    }
+
+    /// A blob of a file's recorded content that the repository has lost. If there is none, the snapshot relies on all
+    /// of them.
+    fn lost_blob(&self, node: &Node) -> Option<BlobId> {
+        let content = node.content.as_deref().unwrap_or_default();
+        content.iter().map(|id| BlobId::from(*id)).find(|blob| !self.writer.rely(blob))
     }
 
     /// A file whose content the parent has: new metadata, old content.

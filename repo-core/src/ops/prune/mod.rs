@@ -306,7 +306,7 @@ fn load_index(
     if let Some(&(id, count)) = loaded.odd_entries.first() {
         return Err(PruneError::IndexEntries { id, count });
     }
-    Ok((Arc::new(loaded.index), loaded.files, loaded.marked))
+    Ok((Arc::new(loaded.index), loaded.files, loaded.marked.iter().map(|mark| mark.pack.id).collect()))
 }
 
 /// Every blob that the snapshots need.

@@ -15,8 +15,8 @@ use crate::format::IndexedPack;
 use crate::id::{FileId, FileKind, IndexId, PackId};
 use crate::parallel;
 use crate::repository::{
-    IndexChange, IndexCollector, IndexError, LoadedIndex, LockError, LockKind, LockOptions, PackHeaderError,
-    Repository, RewriteError,
+    IndexChange, IndexCollector, IndexError, IndexPart, LoadedIndex, LockError, LockKind, LockOptions,
+    PackHeaderError, Repository, RewriteError,
 };
 
 /// How to rebuild the index. Name what matters and take the rest from [`Default`].
@@ -228,7 +228,8 @@ fn covers(
     packs: impl Iterator<Item = PackId>,
 ) -> Result<(), RepairIndexError> {
     let old: HashSet<_> = old.iter().copied().collect();
-    let new = repository.load_index_without(context, &old)?;
+    let part = IndexPart { without: old, ..IndexPart::default() };
+    let new = repository.load_index_part(context, part)?;
     let listed: HashSet<PackId> = new.index.packs().iter().map(|pack| pack.id).collect();
     for pack in packs {
         if !listed.contains(&pack) {

@@ -92,6 +92,12 @@ impl LockGuard {
         if lost { Err(LockError::Lost) } else { Ok(()) }
     }
 
+    /// Its name at this moment; every renewal gives it another one.
+    pub(super) fn current(&self) -> Option<LockId> {
+        let current = |held: &Held| *held.shared.current.lock().unwrap_or_else(PoisonError::into_inner);
+        self.held.as_ref().map(current)
+    }
+
     /// Renews the lock now; for tests, which do not wait for it.
     #[cfg(test)]
     pub(super) fn renew(&self) -> Option<Result<(), LockError>> {

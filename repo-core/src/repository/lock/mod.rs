@@ -214,6 +214,19 @@ impl Repository {
         Ok(())
     }
 
+    /// Who works alone although `own` is held: somebody who has not seen it, or does not know of it any more.
+    pub(crate) fn who_is_alone(
+        &self,
+        context: &Context,
+        own: &LockGuard,
+    ) -> Result<Option<Box<StoredLock>>, LockError> {
+        match self.find_conflict(context, LockKind::Shared, own.current()) {
+            Err(LockError::Locked { holder, .. }) => Ok(Some(holder)),
+            Err(error) => Err(error),
+            Ok(()) => Ok(None),
+        }
+    }
+
     /// Loads a lock; tries once more after a moment. `None` if it is gone.
     fn load_lock_twice(&self, context: &Context, id: LockId) -> Result<Option<StoredLock>, LockError> {
         match self.load_lock(context, id) {

@@ -84,6 +84,14 @@ pub fn files_in(folder: &Path) -> Vec<PathBuf> {
     files
 }
 
+/// The packs of a repository in a folder.
+pub fn packs_in(repository: &Path) -> Vec<PathBuf> {
+    let data = repository.join("data");
+    let shards =
+        fs::read_dir(&data).unwrap_or_else(|error| panic!("cannot list {}: {error}", data.display()));
+    shards.flat_map(|shard| files_in(&shard.expect("a folder's entry").path())).collect()
+}
+
 /// An empty repository of that format version with the cheap key of a fixture; its folder must not exist yet.
 pub fn empty_repository(version: u32, folder: &Path) {
     let name = match version {

@@ -379,7 +379,7 @@ mod tests {
         };
         check(None, Ok((200, 10)), 1);
         check(Some(Misdeed::Answer(503, Some(2))), Ok((503, 0)), 0);
-        check(Some(Misdeed::Refuse(400, "InvalidRequest")), Ok((400, 68)), 0);
+        check(Some(Misdeed::Refuse(400, "InvalidRequest")), Ok((400, 64)), 0);
         check(Some(Misdeed::Reset), Err(()), 0);
         check(Some(Misdeed::LoseAnswer), Err(()), 1);
         check(Some(Misdeed::Twice), Ok((200, 10)), 2);

@@ -146,6 +146,8 @@ fn comparable(folder: &Path) -> Snapshot {
         if made_up(entry) && entry.mtime_ns > 1_750_000_000_000_000_000 {
             entry.mtime_ns = 0;
         }
+        // restic 0.19.1 shows parts of seconds before 1970 wrongly; ours are compared with the saved ones above.
+        entry.mtime_ns = entry.mtime_ns.max(0);
     }
     assert!(shown.0.len() > 10, "something is shown");
     shown
@@ -231,7 +233,9 @@ fn a_killed_mount_hangs_nobody_and_says_what_to_do() {
             Ok(_) => std::thread::yield_now(),
         }
     };
-    assert_eq!(error.kind(), std::io::ErrorKind::NotConnected);
+    // The kernel's word depends on whether it has noticed already.
+    let gone = [std::io::ErrorKind::NotConnected, std::io::ErrorKind::ConnectionAborted];
+    assert!(gone.contains(&error.kind()), "{error}");
     let refused = again.run();
     assert_eq!(refused.code, 1, "{refused}");
     assert!(refused.stderr.contains("umount"), "{refused}");
@@ -270,7 +274,7 @@ fn unusable_folders_are_refused_before_anything_is_mounted() {
 fn damage_is_an_error_for_its_reader_and_a_line_for_everybody() {
     let place = Place::new();
     place.save(&dir([("bad", file(noise(1 << 20, 8))), ("sub", dir([("good", file("fine"))]))]), &[]);
-    let packs = tests::fixtures::files_in(&place.repository().join("data"));
+    let packs = tests::fixtures::packs_in(&place.repository());
     let large =
         packs.iter().find(|pack| fs::metadata(pack).unwrap().len() > 1 << 19).expect("a pack of data");
     let mut content = fs::read(large).unwrap();

@@ -9,7 +9,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use rustix::process::Signal;
-use tests::fixtures::{empty_repository, files_in};
+use tests::fixtures::{empty_repository, files_in, packs_in};
 use tests::larder::larder;
 use tests::mounted::Showing;
 use tests::program::Program;
@@ -193,7 +193,7 @@ fn only_this_machine_or_whoever_has_the_password_may_read() {
 fn damage_ends_an_answer_early_and_is_told() {
     let bytes = noise(9 << 20, 3);
     let place = Place::with(&dir([("big", file(&bytes))]));
-    let packs = files_in(&place.repository().join("data"));
+    let packs = packs_in(&place.repository());
     let large = packs.iter().max_by_key(|pack| fs::metadata(pack).unwrap().len()).unwrap();
     let mut content = fs::read(large).unwrap();
     let middle = content.len() / 2;

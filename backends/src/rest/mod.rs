@@ -110,7 +110,11 @@ impl RestBackend {
                 }
             }
             Ok(_) => {}
-            Err(_) => return Err(failed(refused)),
+            Err(error) if error.is_not_found() => return Err(failed(refused)),
+            // Whether the file is there is what could not be found out: no final answer yet.
+            Err(error) => {
+                return Err(BackendError::file(error.kind(), Operation::Write, file).because(refused));
+            }
         }
         // What lies there is damaged: its name is the hash of what we have.
         if let Err(error) = self.remove(file) {
@@ -136,6 +140,9 @@ impl RestBackend {
             Err(error) => match self.holds(file, content) {
                 Ok(true) => return Ok(()),
                 Ok(false) => {}
+                Err(unknown) if !unknown.is_not_found() => {
+                    return Err(BackendError::file(unknown.kind(), Operation::Write, file).because(error));
+                }
                 Err(_) => return Err(failed(error)),
             },
             Ok(_) => {}

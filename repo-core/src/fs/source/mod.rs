@@ -30,8 +30,8 @@ use super::{FaultKind, Operation, SourceError};
 ///
 /// [`LocalSource`] is the file system; others may be a database, an archive or a memory. Every method may be
 /// called from several threads at once. An entry that is not there is an error of kind
-/// [`FaultKind::Vanished`](super::FaultKind::Vanished), one of another kind than asked for
-/// [`FaultKind::Changed`](super::FaultKind::Changed). Only the paths of entries that a source has named itself,
+/// [`FaultKind::Vanished`], one of another kind than asked for
+/// [`FaultKind::Changed`]. Only the paths of entries that a source has named itself,
 /// targets that the user named, and the directories above those are ever asked for.
 pub trait Source: Send + Sync {
     /// Reads a directory: what it is itself, then its entries, all of them or none.

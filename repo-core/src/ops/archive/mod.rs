@@ -12,8 +12,8 @@
 //! in bytes where the things are of different sizes: memory is about 50 MiB of batches, and the packs of the
 //! writer. What cannot be read is left out, told and listed in the report; the rest is saved.
 //!
-//! Before the snapshot is saved, and once more after it is visible, [`commit`] looks whether everything is there that it
-//! relies on. What somebody removed meanwhile is stored again: from where it still lies, else by one more round.
+//! Before the snapshot is saved, and once more after it is visible, `commit.rs` looks whether everything is there
+//! that it relies on. What somebody removed meanwhile is stored again: from where it still lies, else by one more round.
 
 mod batch;
 mod change;

@@ -166,7 +166,9 @@ fn damaged_pack_is_never_taken_for_verified_and_has_its_turn_first() {
     let found = |report: &CheckReport| report.broken_packs() == [pack];
     let rounds = (0..PACKS).map(|_| bench.check(ONE)).filter(found).count();
     assert!(rounds > 0, "it has its turn in every round");
+    // Whoever is read in between, every sound one is newer after this.
     bench.next_day();
+    assert!(found(&bench.check(ReadData::All)));
     assert!(found(&bench.check(ONE)), "not verified the last time, so it is the oldest");
 
     // One that was never verified stays so.

@@ -19,7 +19,7 @@ struct Program {
     why: &'static str,
 }
 
-const PROGRAMS: [Program; 8] = [
+const PROGRAMS: [Program; 9] = [
     Program { name: "restic", debian: "restic", brew: "restic", why: "the program we must agree with" },
     Program {
         name: "rsync",
@@ -27,6 +27,7 @@ const PROGRAMS: [Program; 8] = [
         brew: "rsync",
         why: "compares restored trees with their source",
     },
+    Program { name: "curl", debian: "curl", brew: "curl", why: "is typed in the manual's examples" },
     Program { name: "ssh", debian: "openssh-client", brew: "openssh", why: "reaches SFTP servers" },
     Program { name: "sshd", debian: "openssh-server", brew: "openssh", why: "is an SFTP server" },
     Program { name: "ps", debian: "procps", brew: "procps", why: "sees processes that should be gone" },

@@ -54,6 +54,7 @@ impl<S: Source> RelocatedSource<S> {
     }
 }
 
+#[deny(clippy::missing_trait_methods)]
 impl<S: Source> Source for RelocatedSource<S> {
     fn list(&self, dir: &Path, detail: Detail) -> Result<Listing, SourceError> {
         self.inner.list(&self.place(dir), detail)
@@ -69,6 +70,10 @@ impl<S: Source> Source for RelocatedSource<S> {
 
     fn open(&self, path: &Path) -> Result<Box<dyn OpenFile>, SourceError> {
         self.inner.open(&self.place(path))
+    }
+
+    fn reads_once(&self) -> bool {
+        self.inner.reads_once()
     }
 
     fn xattrs(&self, path: &Path, links: Links) -> Xattrs {

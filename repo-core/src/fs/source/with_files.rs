@@ -83,6 +83,7 @@ impl<S: Source> WithFiles<S> {
     }
 }
 
+#[deny(clippy::missing_trait_methods)]
 impl<S: Source> Source for WithFiles<S> {
     fn list(&self, dir: &Path, detail: Detail) -> Result<Listing, SourceError> {
         let mut listing = match (self.inner.list(dir, detail), self.plain_dir(dir)) {
@@ -129,6 +130,10 @@ impl<S: Source> Source for WithFiles<S> {
         }
     }
 
+    fn reads_once(&self) -> bool {
+        self.inner.reads_once()
+    }
+
     fn xattrs(&self, path: &Path, links: Links) -> Xattrs {
         let is_ours = self.files.contains_key(path)
             || (self.plain_dir(path).is_some() && self.inner.stat(path, links).is_err());
@@ -168,6 +173,14 @@ impl OpenFile for Reading {
 mod tests {
     use super::*;
     use crate::fs::source::LocalSource;
+
+    #[test]
+    fn what_is_read_once_stays_so_with_files_beside_it_and_recorded_elsewhere() {
+        use crate::fs::source::{RelocatedSource, StreamSource};
+        let stream = || StreamSource::new("/f", &b""[..], Timestamp::default(), (0, 0));
+        assert!(WithFiles::new(stream()).reads_once() && RelocatedSource::new(stream()).reads_once());
+        assert!(!WithFiles::new(LocalSource::new()).reads_once());
+    }
 
     #[test]
     fn files_stand_among_and_in_front_of_those_of_the_source() {

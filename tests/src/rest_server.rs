@@ -424,6 +424,10 @@ impl Shared {
 
 /// The file at an address: packs have no subfolders there.
 fn file(path: &str) -> Option<FileId> {
-    let Some(("data", name)) = path.split_once('/') else { return layout::parse(path) };
-    layout::parse(&format!("data/{}/{name}", name.get(..2)?))
+    let file = match path.split_once('/') {
+        Some(("data", name)) => layout::parse(&format!("data/{}/{name}", name.get(..2)?)),
+        _ => layout::parse(path),
+    };
+    // rest-server knows restic's own folders and no others.
+    file.filter(|file| FileKind::ALL.contains(&file.kind))
 }

@@ -17,6 +17,7 @@ use repo_core::ops::check::{CheckError, CheckOptions, CheckReport, NotKept, Read
 use repo_core::time::Timestamp;
 use tests::larder::larder;
 use tests::repo;
+use tests::rest_server::{Manners, RestServer};
 use tests::restic::restic;
 use tests::tree::{dir, file, noise};
 
@@ -283,4 +284,15 @@ fn program_says_whose_turn_it_was_and_restic_does_not_mind() {
     restic().on(&storage).args(["forget", "--keep-last", "1", "--prune"]).ok();
     assert_eq!(fs::read_dir(storage.join("checked")).unwrap().count(), 1);
     assert_eq!(check(&["--read-data"]).code, 0);
+}
+
+#[test]
+fn server_that_keeps_only_restic_s_files_is_checked_and_the_rest_is_told() {
+    let server = RestServer::start(Manners::default());
+    repo::save(&Bench::new().memory, &server.folder("repository"));
+    let location = server.location("repository");
+    let checked = larder().on(location.as_ref()).args(["check", "--read-data"]).ok();
+    assert!(checked.stdout.contains("no errors were found"), "{checked}");
+    assert!(checked.stderr.contains("cannot keep which packs this check has read"), "{checked}");
+    assert!(!server.folder("repository").join("checked").exists());
 }

@@ -119,7 +119,7 @@ fn warm(
         }
         drop(decided);
         repository.thaw(&session.context, &needed, &thaw)?;
-        let lock = repository.lock(&session.context, LockKind::Exclusive, &options.lock)?;
+        let lock = session.lock(repository, LockKind::Exclusive)?;
         decided = plan(&session.context, repository, lock, options).map_err(explained)?;
     }
 }

@@ -21,7 +21,7 @@ use crate::rclone::{Rclone, Words, WordsError};
 use crate::rest::{Address, RestBackend};
 use crate::runtime::Runtime;
 use crate::s3::S3Backend;
-use crate::services::{self, ServiceError};
+use crate::services::{self, Service, ServiceError};
 use crate::sftp::SftpBackend;
 
 /// Why a location cannot be opened.
@@ -126,7 +126,7 @@ fn connect(context: &Context, location: &Location, options: &Options) -> Result<
             Err(source) => Err(OpenError::Folder { location: location.to_string(), source }),
         },
         Location::Memory { name } => {
-            let backend = through_operator(shared_memory(name)?, location, options)?;
+            let backend = through_operator(shared_memory(name)?.into(), location, options)?;
             Ok(limited(context, backend, options))
         }
         Location::Opendal { .. }
@@ -134,12 +134,12 @@ fn connect(context: &Context, location: &Location, options: &Options) -> Result<
         | Location::Azure(_)
         | Location::Gs(_)
         | Location::Swift(_) => {
-            let operator = services::operator(context, location, options).map_err(|error| match error {
+            let service = services::service(context, location, options).map_err(|error| match error {
                 ServiceError::Unknown { name } => OpenError::NotSupported { kind: name },
                 ServiceError::Options(error) => OpenError::Options(error),
                 error => OpenError::Service { service: service_name(location), source: error.into() },
             })?;
-            let backend = through_operator(operator, location, options)?;
+            let backend = through_operator(service, location, options)?;
             Ok(if services::paces_itself(location) { backend } else { limited(context, backend, options) })
         }
         Location::Sftp(sftp) => Ok(Arc::new(SftpBackend::new(context, sftp, options)?)),
@@ -200,17 +200,18 @@ fn limited(context: &Context, backend: Arc<dyn Backend>, options: &Options) -> A
 }
 
 fn through_operator(
-    operator: Operator,
+    service: Service,
     location: &Location,
     options: &Options,
 ) -> Result<Arc<dyn Backend>, OpenError> {
+    let Service { operator, maker } = service;
     let runtime = Runtime::get().map_err(OpenError::Threads)?;
     let properties = Properties {
         location: location.to_string(),
         connections: options.remote(location.kind())?.connections,
         atomic_replace: REPLACES_ATOMICALLY.contains(&operator.info().scheme()),
     };
-    Ok(Arc::new(OperatorBackend::new(operator, runtime, properties)))
+    Ok(Arc::new(OperatorBackend::new(operator, runtime, properties).with_maker(maker)))
 }
 
 /// Services whose writes are whole objects that become visible at once.

@@ -11,6 +11,7 @@ use std::ops::{Range, RangeFull};
 
 use bytes::Bytes;
 use futures::TryStreamExt as _;
+use futures::future::BoxFuture;
 use opendal::options::ListOptions;
 use opendal::{BytesRange, Entry, Operator};
 use repo_core::backend::{Backend, BackendError, ErrorKind, Listed, Operation, Properties, layout};
@@ -26,11 +27,26 @@ pub(crate) struct OperatorBackend {
     operator: Operator,
     runtime: Runtime,
     properties: Properties,
+    maker: Option<Maker>,
+}
+
+/// Makes the bucket or container in which a repository lies, unless it is there.
+pub(crate) struct Maker(pub(crate) Box<dyn Fn() -> BoxFuture<'static, opendal::Result<()>> + Send + Sync>);
+
+impl fmt::Debug for Maker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Maker").finish_non_exhaustive()
+    }
 }
 
 impl OperatorBackend {
     pub(crate) fn new(operator: Operator, runtime: Runtime, properties: Properties) -> Self {
-        Self { operator, runtime, properties }
+        Self { operator, runtime, properties, maker: None }
+    }
+
+    /// With what makes the bucket.
+    pub(crate) fn with_maker(self, maker: Option<Maker>) -> Self {
+        Self { maker, ..self }
     }
 
     /// Appends a range to the empty buffer, stopping as soon as more than `limit` bytes have come.
@@ -112,10 +128,13 @@ impl Backend for OperatorBackend {
     }
 
     fn create(&self) -> Result<(), BackendError> {
-        if !self.operator.info().capability().create_dir {
-            return Ok(());
-        }
         let made = self.runtime.block_on(async {
+            if let Some(Maker(make)) = &self.maker {
+                make().await?;
+            }
+            if !self.operator.info().capability().create_dir {
+                return Ok(());
+            }
             for kind in layout::FOLDERS {
                 self.operator.create_dir(&format!("{}/", kind.folder())).await?;
             }

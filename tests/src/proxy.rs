@@ -14,8 +14,14 @@ use std::time::{Duration, Instant};
 
 /// A thread that waits for the other side looks so often whether the connection has been ended.
 const GLANCE: Duration = Duration::from_millis(100);
-/// At most so many pieces of 64 KiB are on their way in one direction.
-const PIECES_MAX: usize = 2048;
+/// At most so many pieces are on their way in one direction.
+const PIECES_MAX: usize = 512;
+/// The longest piece, in bytes.
+const PIECE_MAX: usize = 1 << 18;
+/// On a long line small writes of a moment travel together, which spares the processor that others measure on.
+const MOMENT: Duration = Duration::from_millis(1);
+/// A line is long if a moment more or less does not count.
+const LONG: Duration = Duration::from_millis(10);
 
 /// How the line is while nothing befalls it.
 #[derive(Debug, Clone, Copy, Default)]
@@ -224,14 +230,19 @@ impl Connection {
             Direction::Up => &self.client,
             Direction::Down => &self.server,
         };
-        let mut buffer = vec![0; 1 << 16];
+        let mut buffer = vec![0; PIECE_MAX];
         let mut free_at = Instant::now();
+        let mut is_sparse = false;
         loop {
+            if is_sparse && line.one_way >= LONG {
+                thread::sleep(MOMENT);
+            }
             let count = match from.read(&mut buffer) {
                 Ok(count) => count,
                 Err(error) if passing(&error) && !self.dead.load(Ordering::SeqCst) => continue,
                 Err(_) => return self.end(End::Reset),
             };
+            is_sparse = count < PIECE_MAX / 2;
             if self.dead.load(Ordering::SeqCst) {
                 // This end was made by us; the other side is to see a reset and no orderly end before it.
                 return;

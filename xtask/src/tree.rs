@@ -5,7 +5,7 @@
 //! twentieth file is a copy of an earlier one.
 
 use std::fs::{self, File};
-use std::io::{BufWriter, Write};
+use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Result, ensure};
@@ -54,6 +54,14 @@ pub(crate) fn make_incompressible(folder: &Path, bytes: u64) -> Result<()> {
     (0..16).try_for_each(|number| {
         fill(&folder.join(format!("file-{number:02}.bin")), bytes / 16, 2, &mut random)
     })
+}
+
+/// Reads every file of a folder without subfolders, so that memory holds them.
+pub(crate) fn read(folder: &Path) -> Result<()> {
+    for entry in fs::read_dir(folder)? {
+        io::copy(&mut File::open(entry?.path())?, &mut io::sink())?;
+    }
+    Ok(())
 }
 
 /// Mostly small, seldom large: two to the power of something between 0 and 16, the high powers rare.

@@ -2,24 +2,29 @@
 //!
 //! Source: restic's variables `AZURE_*`; Azure's REST reference of the blob service.
 
-use http::HeaderValue;
+use bytes::Bytes;
+use http::header::CONTENT_LENGTH;
+use http::{HeaderValue, Method};
 use opendal::{HttpTransporter, Operator};
 use reqsign_azure_storage::{
     AzureCliCredentialProvider, DefaultCredentialProvider, RequestSigner, StaticCredentialProvider,
 };
 
-use super::{ServiceError, needed, on, root};
+use super::{Service, ServiceError, maker, needed, on, root};
 use crate::location::Bucket;
 use crate::network::Variables;
 use crate::options::{Options, OptionsError};
 use crate::outside;
 use crate::signed::Signed;
 
-pub(super) fn operator(
+/// The version of the protocol, as the library asks for it.
+const VERSION: &str = "2022-11-02";
+
+pub(super) fn service(
     container: &Bucket,
     options: &Options,
     transport: HttpTransporter,
-) -> Result<Operator, ServiceError> {
+) -> Result<Service, ServiceError> {
     let variables = &options.variables;
     let tier = tier(options)?;
     let builder = opendal::services::Azblob::default()
@@ -43,11 +48,22 @@ pub(super) fn operator(
     } else {
         Signed::new(transport, DefaultCredentialProvider::new(), signer, context)
     };
+    let address = format!("{}/{}?restype=container", endpoint(variables)?, container.name);
+    let ask = |method: Method| {
+        http::Request::builder()
+            .method(method)
+            .uri(&address)
+            .header("x-ms-version", VERSION)
+            .header(CONTENT_LENGTH, 0)
+            .body(Bytes::new())
+            .map_err(|_| ServiceError::Invalid { what: "the name of the container" })
+    };
+    let maker = maker(signed.clone(), ask(Method::GET)?, Ok(ask(Method::PUT)?));
     let signed = match tier.map(HeaderValue::from_static) {
         Some(tier) => signed.with_upload_header("x-ms-access-tier", tier),
         None => signed,
     };
-    Ok(on(Operator::new(builder)?, HttpTransporter::new(signed)))
+    Ok(Service { operator: on(Operator::new(builder)?, HttpTransporter::new(signed)), maker: Some(maker) })
 }
 
 fn endpoint(variables: &Variables) -> Result<String, ServiceError> {

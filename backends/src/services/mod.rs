@@ -1,7 +1,7 @@
 //! Operators for clouds that the `opendal` library reaches by itself, and for any of its services by name.
 //!
 //! In: a location, options and variables. Out: an operator that sends through the crate's HTTP client, without
-//! retries or time limits of its own. Azure and Google are signed by us with keys from the variables; B2 and
+//! retries or time limits of its own, and what makes the bucket. Azure and Google are signed by us with keys from the variables; B2 and
 //! Swift are asked one thing before the first file: the bucket's number, the storage's address. Which services
 //! are built in is decided by Cargo features; asking for another one is an error that says so.
 
@@ -12,16 +12,20 @@ mod b2;
 mod google;
 mod swift;
 
+use bytes::Bytes;
 use opendal::{HttpTransporter, OperationContext, Operator};
 use repo_core::Context;
+use repo_core::backend::ErrorKind;
+use reqsign_core::SigningCredential;
 use serde_json::Value;
 
 use crate::http::{Client, HttpError, Request, SetupError};
 use crate::location::{Bucket, Location};
 use crate::network::Variables;
+use crate::operator::Maker;
 use crate::options::{Options, OptionsError};
 use crate::refusal::Refusal;
-use crate::signed::Unchanged;
+use crate::signed::{Signed, Unchanged};
 
 /// Why there is no operator.
 #[derive(Debug, thiserror::Error)]
@@ -52,36 +56,83 @@ pub(crate) enum ServiceError {
     Library(#[from] opendal::Error),
 }
 
-/// The operator for a location that is no folder, server or bucket of S3.
-pub(crate) fn operator(
+/// A storage that the library reaches.
+pub(crate) struct Service {
+    pub(crate) operator: Operator,
+    /// Makes the bucket, where it is known how.
+    pub(crate) maker: Option<Maker>,
+}
+
+impl From<Operator> for Service {
+    fn from(operator: Operator) -> Self {
+        Self { operator, maker: None }
+    }
+}
+
+/// The service for a location that is no folder, server or bucket of S3.
+pub(crate) fn service(
     context: &Context,
     location: &Location,
     options: &Options,
-) -> Result<Operator, ServiceError> {
+) -> Result<Service, ServiceError> {
     let client =
         || Ok::<_, ServiceError>(Client::new(context, options, connections(location, options)?, None)?);
     match location {
         Location::Opendal { service, settings } => {
             let operator = by_name(service, settings.iter().cloned())?;
             if WITHOUT_HTTP.contains(&service.as_str()) {
-                return Ok(operator);
+                return Ok(operator.into());
             }
-            Ok(unchanged(operator, &client()?))
+            Ok(unchanged(operator, &client()?).into())
         }
         #[cfg(feature = "azure")]
-        Location::Azure(bucket) => azure::operator(bucket, options, client()?.transporter()),
+        Location::Azure(bucket) => azure::service(bucket, options, client()?.transporter()),
         #[cfg(feature = "gs")]
-        Location::Gs(bucket) => google::operator(bucket, &options.variables, client()?.transporter()),
+        Location::Gs(bucket) => google::service(bucket, options, client()?.transporter()),
         Location::B2(bucket) => {
             let client = client()?;
-            Ok(unchanged(by_name("b2", b2::settings(bucket, &options.variables, &client)?)?, &client))
+            Ok(unchanged(by_name("b2", b2::settings(bucket, &options.variables, &client)?)?, &client).into())
         }
-        Location::Swift(bucket) => {
-            let client = client()?;
-            Ok(unchanged(by_name("swift", swift::settings(bucket, &options.variables, &client)?)?, &client))
-        }
+        Location::Swift(bucket) => swift::service(bucket, &options.variables, client()?),
         other => Err(ServiceError::Unknown { name: other.kind().to_owned() }),
     }
+}
+
+/// Sends `look`, and `make` if the answer is that nothing is there. Who may not look at the bucket itself may still use
+/// what is in it; whether it is there shows soon enough.
+fn maker<C: SigningCredential>(
+    signed: Signed<C>,
+    look: http::Request<Bytes>,
+    make: Result<http::Request<Bytes>, &'static str>,
+) -> Maker {
+    Maker(Box::new(move || {
+        let (signed, look, make) = (signed.clone(), look.clone(), make.clone());
+        Box::pin(async move {
+            match signed.ask(look).await {
+                Ok(_) => Ok(()),
+                Err(error)
+                    if Refusal::of(&error).is_some_and(|refusal| refusal.kind() == ErrorKind::Denied) =>
+                {
+                    Ok(())
+                }
+                Err(error) if error.kind() == opendal::ErrorKind::NotFound => {
+                    let make =
+                        make.map_err(|text| opendal::Error::new(opendal::ErrorKind::ConfigInvalid, text))?;
+                    match signed.ask(make).await {
+                        // Somebody else was faster.
+                        Err(error)
+                            if Refusal::of(&error)
+                                .is_some_and(|refusal| refusal.kind() == ErrorKind::Exists) =>
+                        {
+                            Ok(())
+                        }
+                        made => made.map(drop),
+                    }
+                }
+                Err(error) => Err(error),
+            }
+        })
+    }))
 }
 
 /// Services that do not send through our client, which would count and pace them.

@@ -1,43 +1,119 @@
 //! Swift: where the storage is, and a token for it, from whichever login the variables describe.
 //!
 //! `OS_STORAGE_URL` and `OS_AUTH_TOKEN` say both at once. Otherwise Keystone version 3 is asked (a user's password
-//! or an application's secret), or the old version 1 (`ST_AUTH`). A token is not renewed while a run lasts.
+//! or an application's secret), or the old version 1 (`ST_AUTH`). A token that runs out is replaced by a new login.
 //! Source: `OpenStack` Identity API v3; Swift's `TempAuth`; restic's variables.
 
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bytes::Bytes;
 use http::Method;
 use http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
+use opendal::{Buffer, HttpBody, HttpTransport, HttpTransporter};
 use serde_json::{Value, json};
 
-use super::{ServiceError, asked, needed, root, text};
+use super::{Service, ServiceError, asked, by_name, maker, needed, on, root, text};
 use crate::http::{Client, Request};
 use crate::location::Bucket;
 use crate::network::Variables;
+use crate::signed::{Signed, Unchanged};
 
 /// Where the storage is, and what opens it.
-struct Login {
-    storage: String,
-    token: String,
+pub(super) struct Login {
+    pub(super) storage: String,
+    pub(super) token: HeaderValue,
 }
 
-pub(super) fn settings(
+const TOKEN: HeaderName = HeaderName::from_static("x-auth-token");
+
+pub(super) fn service(
     container: &Bucket,
     variables: &Variables,
-    client: &Client,
-) -> Result<Vec<(String, String)>, ServiceError> {
-    let Login { storage, token } = login(variables, client)?;
+    client: Client,
+) -> Result<Service, ServiceError> {
+    let Login { storage, token } = login(variables, &client)?;
+    let address = format!("{}/{}", storage.trim_end_matches('/'), container.name);
     let settings = [
         ("endpoint", storage),
-        ("token", token),
+        // The library wants to have one; the transport knows which is the right one.
+        ("token", "of the moment".to_owned()),
         ("container", container.name.clone()),
         ("root", root(container)),
     ];
-    Ok(settings.map(|(name, value)| (name.to_owned(), value)).to_vec())
+    let operator = by_name("swift", settings.map(|(name, value)| (name.to_owned(), value)))?;
+    let transport = HttpTransporter::new(Renewing {
+        transport: client.transporter(),
+        logins: Arc::new(Logins { client, variables: variables.clone(), token: Mutex::new(token) }),
+    });
+    let ask = |method: Method| {
+        let mut request = http::Request::builder().method(method).uri(&address);
+        if let Some(policy) = variables.get("SWIFT_DEFAULT_CONTAINER_POLICY") {
+            request = request.header("x-storage-policy", policy);
+        }
+        request.body(Bytes::new()).map_err(|_| ServiceError::Invalid { what: "the name of the container" })
+    };
+    let plain = Signed::<reqsign_aws_v4::Credential>::anonymous(transport.clone());
+    let maker = maker(plain, ask(Method::HEAD)?, Ok(ask(Method::PUT)?));
+    Ok(Service { operator: on(operator, HttpTransporter::new(Unchanged(transport))), maker: Some(maker) })
 }
 
-fn login(variables: &Variables, client: &Client) -> Result<Login, ServiceError> {
+/// Puts the token of the moment into every request; when the server no longer takes it, logs in again, once per
+/// request.
+#[derive(Clone)]
+struct Renewing {
+    transport: HttpTransporter,
+    logins: Arc<Logins>,
+}
+
+struct Logins {
+    client: Client,
+    variables: Variables,
+    token: Mutex<HeaderValue>,
+}
+
+impl HttpTransport for Renewing {
+    async fn fetch(&self, request: http::Request<Buffer>) -> opendal::Result<http::Response<HttpBody>> {
+        let (mut parts, body) = request.into_parts();
+        let used = self.logins.token();
+        parts.headers.insert(TOKEN, used.clone());
+        let again = http::Request::from_parts(parts.clone(), body.clone());
+        let answer = self.transport.fetch(http::Request::from_parts(parts, body)).await?;
+        if answer.status() != http::StatusCode::UNAUTHORIZED {
+            return Ok(answer);
+        }
+        let logins = Arc::clone(&self.logins);
+        // A login waits for its answer, which must not keep others from theirs.
+        match tokio::task::spawn_blocking(move || logins.renewed(&used)).await {
+            Ok(Some(token)) => {
+                let mut again = again;
+                again.headers_mut().insert(TOKEN, token);
+                self.transport.fetch(again).await
+            }
+            // The refusal says more than a second one.
+            _ => Ok(answer),
+        }
+    }
+}
+
+impl Logins {
+    fn token(&self) -> HeaderValue {
+        self.token.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Another token than the used one, if there can be one.
+    fn renewed(&self, used: &HeaderValue) -> Option<HeaderValue> {
+        let mut token = self.token.lock().unwrap_or_else(PoisonError::into_inner);
+        if *token == *used {
+            *token = login(&self.variables, &self.client).ok()?.token;
+        }
+        Some(token.clone()).filter(|token| token != used)
+    }
+}
+
+pub(super) fn login(variables: &Variables, client: &Client) -> Result<Login, ServiceError> {
     let get = |name: &str| variables.get(name);
     if let (Some(storage), Some(token)) = (get("OS_STORAGE_URL"), get("OS_AUTH_TOKEN")) {
-        return Ok(Login { storage: storage.to_owned(), token: token.to_owned() });
+        return Ok(Login { storage: storage.to_owned(), token: secret(token)? });
     }
     if let Some(address) = get("ST_AUTH") {
         return version_1(address, variables, client);
@@ -57,7 +133,7 @@ fn version_1(address: &str, variables: &Variables, client: &Client) -> Result<Lo
     let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
     Ok(Login {
         storage: header("x-storage-url").ok_or(ServiceError::Answer { what: "the storage's address" })?,
-        token: header("x-auth-token").ok_or(ServiceError::Answer { what: "a token" })?,
+        token: secret(&header("x-auth-token").ok_or(ServiceError::Answer { what: "a token" })?)?,
     })
 }
 
@@ -74,7 +150,7 @@ fn version_3(address: &str, variables: &Variables, client: &Client) -> Result<Lo
     };
     Ok(Login {
         storage: storage.ok_or(ServiceError::Answer { what: "the storage's address" })?.to_owned(),
-        token: token.ok_or(ServiceError::Answer { what: "a token" })?.to_owned(),
+        token: secret(token.ok_or(ServiceError::Answer { what: "a token" })?)?,
     })
 }
 
@@ -138,6 +214,12 @@ fn storage_in<'a>(answer: &'a Value, region: Option<&str>) -> Option<&'a str> {
         text(endpoint, &["interface"]) == Some("public") && (region.is_none() || here == region)
     });
     text(found?, &["url"])
+}
+
+fn secret(token: &str) -> Result<HeaderValue, ServiceError> {
+    let mut token = HeaderValue::from_str(token).map_err(|_| ServiceError::Invalid { what: "the token" })?;
+    token.set_sensitive(true);
+    Ok(token)
 }
 
 fn parsed(address: &str, what: &'static str) -> Result<url::Url, ServiceError> {

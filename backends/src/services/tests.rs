@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex};
 use opendal::{Buffer, HttpBody, HttpTransport};
 
 use super::*;
-use crate::s3::tests::server;
+use crate::s3::tests::{Heard, server};
 
 /// Answers every request with success, and writes them down.
 #[derive(Clone, Default)]
@@ -66,8 +66,8 @@ fn azure_is_asked_with_the_accounts_key_or_a_signature() {
     let key = [account, ("AZURE_ACCOUNT_KEY", "c2VjcmV0")];
     let recorder = Recorder::default();
     let ask = |texts: &[&str], variables: &[(&str, &str)]| {
-        let operator = azure::operator(&bucket(), &options(texts, variables), recorder.transport()).unwrap();
-        recorder.write(&operator)
+        let service = azure::service(&bucket(), &options(texts, variables), recorder.transport()).unwrap();
+        recorder.write(&service.operator)
     };
     let put = ask(&["azure.access-tier=cool"], &key);
     assert_eq!((put.method.as_str(), put.uri.to_string().as_str()), {
@@ -86,7 +86,7 @@ fn azure_is_asked_with_the_accounts_key_or_a_signature() {
 #[test]
 fn azure_says_what_is_missing() {
     let open = |texts: &[&str], variables: &[(&str, &str)]| {
-        azure::operator(&bucket(), &options(texts, variables), Recorder::default().transport())
+        azure::service(&bucket(), &options(texts, variables), Recorder::default().transport())
     };
     assert!(matches!(open(&[], &[]), Err(ServiceError::Missing { what: "AZURE_ACCOUNT_NAME" })));
     let key = [("AZURE_ACCOUNT_NAME", "a"), ("AZURE_ACCOUNT_KEY", "no base64!")];
@@ -98,9 +98,9 @@ fn azure_says_what_is_missing() {
 #[test]
 fn google_is_asked_with_a_token() {
     let recorder = Recorder::default();
-    let variables = options(&[], &[("GOOGLE_ACCESS_TOKEN", "secret")]).variables;
-    let operator = google::operator(&bucket(), &variables, recorder.transport()).unwrap();
-    let put = recorder.write(&operator);
+    let options = options(&[], &[("GOOGLE_ACCESS_TOKEN", "secret")]);
+    let service = google::service(&bucket(), &options, recorder.transport()).unwrap();
+    let put = recorder.write(&service.operator);
     let address = put.uri.to_string();
     assert!(address.starts_with("https://storage.googleapis.com/upload/storage/v1/b/bucket/o?"), "{address}");
     assert!(address.contains("name=a%2Fb%2Fconfig") || address.contains("name=a/b/config"), "{address}");
@@ -161,21 +161,94 @@ fn swift_logs_in_the_old_way_the_new_way_and_not_at_all() {
         let body = r#"{"token":{"catalog":[{"type":"object-store","endpoints":[{"interface":"public","url":"http://new"}]}]}}"#;
         (201, "x-subject-token: t3\r\n".to_owned(), body.to_owned())
     });
-    let settings = |variables: &[(&str, &str)]| {
+    let login = |variables: &[(&str, &str)]| {
         let variables = variables.iter().map(|(name, value)| (*name, *value)).collect();
-        let settings = swift::settings(&bucket(), &variables, &client()).unwrap();
-        let expected = [("container", "bucket"), ("root", "/a/b")];
-        assert_eq!(settings[2..], expected.map(|(name, value)| (name.to_owned(), value.to_owned())));
-        (settings[0].1.clone(), settings[1].1.clone())
+        let swift::Login { storage, token } = swift::login(&variables, &client()).unwrap();
+        (storage, token.to_str().unwrap().to_owned())
     };
     let pair = |storage: &str, token: &str| (storage.to_owned(), token.to_owned());
-    assert_eq!(settings(&[("OS_STORAGE_URL", "http://s"), ("OS_AUTH_TOKEN", "t")]), pair("http://s", "t"));
+    assert_eq!(login(&[("OS_STORAGE_URL", "http://s"), ("OS_AUTH_TOKEN", "t")]), pair("http://s", "t"));
     let old = format!("http://{address}/auth/v1.0");
-    assert_eq!(settings(&[("ST_AUTH", &old), ("ST_USER", "u"), ("ST_KEY", "k")]), pair("http://old", "t1"));
+    assert_eq!(login(&[("ST_AUTH", &old), ("ST_USER", "u"), ("ST_KEY", "k")]), pair("http://old", "t1"));
     let new = format!("http://{address}/v3");
-    let login = [("OS_AUTH_URL", new.as_str()), ("OS_USERNAME", "u"), ("OS_PASSWORD", "p")];
-    assert_eq!(settings(&login), pair("http://new", "t3"));
+    let user = [("OS_AUTH_URL", new.as_str()), ("OS_USERNAME", "u"), ("OS_PASSWORD", "p")];
+    assert_eq!(login(&user), pair("http://new", "t3"));
     let heards = heards.lock().unwrap();
     assert_eq!((heards[0].header("x-auth-user"), heards[0].header("x-auth-key")), (Some("u"), Some("k")));
     assert_eq!(heards[1].line, "POST /v3/auth/tokens");
+}
+
+/// A Swift whose tokens are good for so many requests, at its own address, with what it heard.
+fn swift_server(uses: usize) -> (Variables, Arc<Mutex<Vec<Heard>>>) {
+    let own = Arc::new(Mutex::new(String::new()));
+    let told = own.clone();
+    // Logins so far, uses left of the last token, whether there is a container.
+    let state = Mutex::new((0, 0, false));
+    let (address, heards) = server(move |heard| {
+        let mut state = state.lock().unwrap();
+        let (logins, left, is_made) = &mut *state;
+        if heard.line.starts_with("GET /auth") {
+            (*logins, *left) = (*logins + 1, uses);
+            let headers = format!(
+                "x-storage-url: http://{}/store\r\nx-auth-token: t{logins}\r\n",
+                told.lock().unwrap()
+            );
+            return (200, headers, String::new());
+        }
+        if *left == 0 || heard.header("x-auth-token") != Some(&format!("t{logins}")) {
+            return (401, String::new(), String::new());
+        }
+        *left -= 1;
+        let is_container = heard.line.ends_with(" /store/bucket");
+        let status = match heard.line.split(' ').next() {
+            Some("HEAD") if is_container && !*is_made => 404,
+            Some("PUT") => 201,
+            _ => 200,
+        };
+        *is_made |= is_container && status == 201;
+        (status, String::new(), String::new())
+    });
+    let login = format!("http://{address}/auth/v1.0");
+    *own.lock().unwrap() = address;
+    let variables = [("ST_AUTH", login.as_str()), ("ST_USER", "u"), ("ST_KEY", "k")];
+    (variables.into_iter().collect(), heards)
+}
+
+#[test]
+fn a_token_of_swift_that_runs_out_is_replaced() {
+    let (variables, heards) = swift_server(2);
+    let service = swift::service(&bucket(), &variables, client()).unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    for _ in 0..5 {
+        runtime.block_on(service.operator.write("config", vec![1, 2, 3])).unwrap();
+    }
+    let heards = heards.lock().unwrap();
+    let count = |what: &str| heards.iter().filter(|heard| heard.line.starts_with(what)).count();
+    // Every third write is refused once.
+    assert_eq!((count("GET /auth"), count("PUT /store/bucket/a/b/config")), (3, 7));
+    assert!(heards.iter().filter(|heard| heard.line.starts_with("PUT")).all(|heard| heard.body == [1, 2, 3]));
+}
+
+#[test]
+fn a_login_of_swift_that_is_not_taken_is_refused_and_not_repeated_for_ever() {
+    let (variables, heards) = swift_server(0);
+    let service = swift::service(&bucket(), &variables, client()).unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let error = runtime.block_on(service.operator.write("config", vec![1])).unwrap_err();
+    assert_eq!(error.kind(), opendal::ErrorKind::PermissionDenied, "{error}");
+    assert_eq!(heards.lock().unwrap().len(), 4);
+}
+
+#[test]
+fn a_container_of_swift_is_made_once() {
+    let (variables, heards) = swift_server(100);
+    let service = swift::service(&bucket(), &variables, client()).unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let make = service.maker.unwrap().0;
+    for _ in 0..2 {
+        runtime.block_on(make()).unwrap();
+    }
+    let heards = heards.lock().unwrap();
+    let lines: Vec<_> = heards.iter().skip(1).map(|heard| heard.line.as_str()).collect();
+    assert_eq!(lines, ["HEAD /store/bucket", "PUT /store/bucket", "HEAD /store/bucket"]);
 }

@@ -15,7 +15,7 @@ use std::sync::Arc;
 use crate::compress::{Compression, Compressor, DecompressError, Decompressor};
 use crate::context::Random;
 use crate::crypto::{Key, OVERHEAD, Unauthentic};
-use crate::hash::sha256;
+use crate::hash::{sha256, sha256_each};
 use crate::id::{BlobId, BlobKind, Id};
 
 /// The longest data blob a reader accepts by default, in bytes: restic's longest chunk.
@@ -244,6 +244,34 @@ impl Opener {
         plain_len: Option<NonZeroU32>,
         out: &mut Vec<u8>,
     ) -> Result<(), OpenError> {
+        let stored = SealedBlob { blob: *blob, sealed, plain_len };
+        self.open_unnamed(&stored, out)?;
+        compared(blob, sha256(out), out)
+    }
+
+    /// Opens several blobs, each into the buffer of its number, as [`open`](Self::open) does; they are compared with
+    /// their names side by side, which takes half the time for four and more of like length.
+    ///
+    /// # Panics
+    /// If there are fewer buffers than blobs.
+    pub fn open_each(
+        &mut self,
+        stored: &[SealedBlob<'_>],
+        outs: &mut [Vec<u8>],
+    ) -> Vec<Result<(), OpenError>> {
+        let outs = &mut outs[..stored.len()];
+        let opened: Vec<_> =
+            stored.iter().zip(&mut *outs).map(|(stored, out)| self.open_unnamed(stored, out)).collect();
+        let names = sha256_each(&outs.iter().map(Vec::as_slice).collect::<Vec<_>>());
+        let blobs = stored.iter().zip(opened).zip(names.into_iter().zip(outs));
+        blobs
+            .map(|((stored, opened), (found, out))| opened.and_then(|()| compared(&stored.blob, found, out)))
+            .collect()
+    }
+
+    /// As [`open`](Self::open), but what comes out is authentic only: its name is not compared.
+    fn open_unnamed(&mut self, stored: &SealedBlob<'_>, out: &mut Vec<u8>) -> Result<(), OpenError> {
+        let SealedBlob { blob, sealed, plain_len } = *stored;
         out.clear();
         let limit = match blob.kind {
             BlobKind::Data => self.data_len_max,
@@ -254,24 +282,38 @@ impl Opener {
             None => sealed.len().saturating_sub(OVERHEAD),
         };
         if u32::try_from(len).is_err() || u32::try_from(len).is_ok_and(|len| len > limit) {
-            return Err(OpenError::TooLong { blob: *blob, len, limit });
+            return Err(OpenError::TooLong { blob, len, limit });
         }
-        let unauthentic = |source| OpenError::Unauthentic { blob: *blob, source };
+        let unauthentic = |source| OpenError::Unauthentic { blob, source };
         if plain_len.is_some() {
             self.key.open(sealed, &mut self.frame).map_err(unauthentic)?;
             self.decompressor
                 .decompress_exact(&self.frame, len, out)
-                .map_err(|source| OpenError::Frame { blob: *blob, source })?;
+                .map_err(|source| OpenError::Frame { blob, source })
         } else {
-            self.key.open(sealed, out).map_err(unauthentic)?;
+            self.key.open(sealed, out).map_err(unauthentic)
         }
-        let found = sha256(out);
-        if found != blob.id {
-            out.clear();
-            return Err(OpenError::WrongContent { blob: *blob, found });
-        }
-        Ok(())
     }
+}
+
+/// A blob as a pack holds it.
+#[derive(Debug, Clone, Copy)]
+pub struct SealedBlob<'a> {
+    /// Its name.
+    pub blob: BlobId,
+    /// The stored bytes.
+    pub sealed: &'a [u8],
+    /// Its plain length in bytes if it is compressed, as the index or the pack header has it.
+    pub plain_len: Option<NonZeroU32>,
+}
+
+/// Whether the content is what the name says; if not, it is taken away.
+fn compared(blob: &BlobId, found: Id, out: &mut Vec<u8>) -> Result<(), OpenError> {
+    if found == blob.id {
+        return Ok(());
+    }
+    out.clear();
+    Err(OpenError::WrongContent { blob: *blob, found })
 }
 
 #[cfg(test)]

@@ -7,6 +7,6 @@ mod builder;
 mod ranges;
 mod size;
 
-pub use builder::{FinishedPack, PackBuilder};
+pub use builder::{FinishedPack, PackBuilder, SealedPack};
 pub use ranges::{Joined, join};
 pub use size::{PackSize, PackSizeError};

@@ -4,12 +4,13 @@
 //! one is tried.
 
 use std::fmt;
+use std::iter::Peekable;
 use std::num::NonZeroU32;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::backend::BackendError;
-use crate::blob::{self, Opener};
+use crate::blob::{self, Opener, SealedBlob};
 use crate::context::Context;
 use crate::format::{FormatError, Place, Tree};
 use crate::id::{BlobId, PackId, TreeId};
@@ -95,9 +96,27 @@ pub struct StoredBlob<'a> {
     pub plain_len: Option<NonZeroU32>,
 }
 
+impl<'a> StoredBlob<'a> {
+    fn new(plain: &'a [u8], sealed: &'a [u8], place: &Place) -> Self {
+        Self { plain, sealed, plain_len: place.plain_len }
+    }
+}
+
+/// Blobs that are opened and named side by side, and how many plain bytes they may have together; a longer one is opened
+/// alone.
+const OPENED_AT_ONCE: usize = 4;
+const OPENED_BYTES_MAX: u64 = 8 << 20;
+
+/// Room for one opened blob that a thread keeps.
+const PLAIN_KEPT: usize = 4 << 20;
+
 /// What one thread needs to open blobs; kept for the next one.
 struct Tools {
     opener: Opener,
+    /// Many blobs as they are stored, and a few of them opened.
+    fetched: Vec<u8>,
+    plains: [Vec<u8>; OPENED_AT_ONCE],
+    /// One blob that was read alone.
     stored: Vec<u8>,
     plain: Vec<u8>,
 }
@@ -141,28 +160,9 @@ impl Reader {
         blobs: impl IntoIterator<Item = (BlobId, Place, T)>,
         mut sink: impl FnMut(T, Result<&[u8], ReadError>) -> Result<(), E>,
     ) -> Result<(), E> {
-        let wanted =
-            blobs.into_iter().map(|(blob, place, mark)| (place.range(), (blob, place, mark))).collect();
-        self.with_tools(|tools| {
-            for read in join(wanted) {
-                let mut stored = std::mem::take(&mut tools.stored);
-                let fetched = self.repository.backend.read(pack.into(), read.range.clone(), &mut stored);
-                for (range, (blob, place, mark)) in read.blobs {
-                    let bytes = fetched.as_ref().ok().and_then(|()| part(&stored, &read.range, &range));
-                    let opened = bytes.is_some_and(|bytes| {
-                        tools.opener.open(&blob, bytes, place.plain_len, &mut tools.plain).is_ok()
-                    });
-                    // Whatever was wrong, the single read finds out precisely and knows the other copies.
-                    let result = if opened { Ok(()) } else { self.read_any_copy(tools, &blob) };
-                    match result {
-                        Ok(()) => sink(mark, Ok(&tools.plain))?,
-                        Err(error) => sink(mark, Err(error))?,
-                    }
-                }
-                tools.stored = stored;
-            }
-            Ok(())
-        })
+        // Whatever was wrong, the single read finds out precisely and knows the other copies.
+        let again = |tools: &mut Tools, blob: &BlobId, _: &Place| self.read_any_copy(tools, blob);
+        self.read_pack(pack, blobs, again, |mark, copy| sink(mark, copy.map(|copy| copy.plain)))
     }
 
     /// Reads many blobs of one pack in few requests and hands each to `sink`, opened and as it is stored.
@@ -172,29 +172,55 @@ impl Reader {
         &self,
         pack: PackId,
         blobs: impl IntoIterator<Item = (BlobId, Place, T)>,
+        sink: impl FnMut(T, Result<StoredBlob<'_>, ReadError>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        // A single read says precisely what is wrong, or was wrong only then.
+        let again = |tools: &mut Tools, blob: &BlobId, place: &Place| self.read_copy(tools, blob, place);
+        self.read_pack(pack, blobs, again, sink)
+    }
+
+    /// The reading of both: a few blobs at a time are opened and named side by side; those that fail are read once more
+    /// by `again`, which leaves them in `tools.plain`.
+    fn read_pack<T, E>(
+        &self,
+        pack: PackId,
+        blobs: impl IntoIterator<Item = (BlobId, Place, T)>,
+        again: impl Fn(&mut Tools, &BlobId, &Place) -> Result<(), ReadError>,
         mut sink: impl FnMut(T, Result<StoredBlob<'_>, ReadError>) -> Result<(), E>,
     ) -> Result<(), E> {
         let wanted =
             blobs.into_iter().map(|(blob, place, mark)| (place.range(), (blob, place, mark))).collect();
         self.with_tools(|tools| {
             for read in join(wanted) {
-                let mut stored = std::mem::take(&mut tools.stored);
-                let fetched = self.repository.backend.read(pack.into(), read.range.clone(), &mut stored);
-                for (range, (blob, place, mark)) in read.blobs {
-                    let bytes = fetched.as_ref().ok().and_then(|()| part(&stored, &read.range, &range));
-                    let opened = bytes.filter(|bytes| {
-                        tools.opener.open(&blob, bytes, place.plain_len, &mut tools.plain).is_ok()
-                    });
-                    // A single read says precisely what is wrong, or was wrong only then.
-                    let again = if opened.is_none() { self.read_copy(tools, &blob, &place) } else { Ok(()) };
-                    let result = again.map(|()| StoredBlob {
-                        plain: &tools.plain,
-                        sealed: opened.unwrap_or(&tools.stored),
-                        plain_len: place.plain_len,
-                    });
-                    sink(mark, result)?;
+                let mut fetched = std::mem::take(&mut tools.fetched);
+                // What did not come is as wrong as what is damaged.
+                if self.repository.backend.read(pack.into(), read.range.clone(), &mut fetched).is_err() {
+                    fetched.clear();
                 }
-                tools.stored = stored;
+                let mut left = read.blobs.into_iter().peekable();
+                while left.peek().is_some() {
+                    let batch = next_batch(&mut left, |(_, (_, place, _))| u64::from(place.opened_len()));
+                    let stored: Vec<_> = batch
+                        .iter()
+                        .map(|(range, (blob, place, _))| SealedBlob {
+                            blob: *blob,
+                            sealed: part(&fetched, &read.range, range).unwrap_or_default(),
+                            plain_len: place.plain_len,
+                        })
+                        .collect();
+                    let opened = tools.opener.open_each(&stored, &mut tools.plains);
+                    let copies = batch.into_iter().zip(&stored).zip(opened).enumerate();
+                    for (number, (((_, (blob, place, mark)), stored), opened)) in copies {
+                        let copy = if opened.is_ok() {
+                            Ok(StoredBlob::new(&tools.plains[number], stored.sealed, &place))
+                        } else {
+                            let read = again(tools, &blob, &place);
+                            read.map(|()| StoredBlob::new(&tools.plain, &tools.stored, &place))
+                        };
+                        sink(mark, copy)?;
+                    }
+                }
+                tools.fetched = fetched;
             }
             Ok(())
         })
@@ -229,10 +255,15 @@ impl Reader {
         let mut tools = kept.unwrap_or_else(|| Tools {
             opener: Opener::new(self.repository.key.clone())
                 .with_data_len_max(self.repository.config.data_blob_bytes_max()),
+            fetched: Vec::new(),
+            plains: Default::default(),
             stored: Vec::new(),
             plain: Vec::new(),
         });
         let result = work(&mut tools);
+        for long in tools.plains.iter_mut().filter(|plain| plain.capacity() > PLAIN_KEPT) {
+            *long = Vec::new();
+        }
         self.tools.lock().unwrap_or_else(PoisonError::into_inner).push(tools);
         result
     }
@@ -251,6 +282,19 @@ impl fmt::Debug for Reader {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Reader").field("repository", &self.repository).finish_non_exhaustive()
     }
+}
+
+/// The next blobs that are opened together: as many as can be, and no more bytes than that; at least one.
+fn next_batch<T>(left: &mut Peekable<impl Iterator<Item = T>>, len: impl Fn(&T) -> u64) -> Vec<T> {
+    let mut batch = Vec::with_capacity(OPENED_AT_ONCE);
+    let mut bytes = 0;
+    while batch.len() < OPENED_AT_ONCE
+        && let Some(next) = left.next_if(|next| bytes == 0 || bytes + len(next) <= OPENED_BYTES_MAX)
+    {
+        bytes += len(&next).max(1);
+        batch.push(next);
+    }
+    batch
 }
 
 /// The bytes of `inner` out of `bytes`, which hold `outer`.

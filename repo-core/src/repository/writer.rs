@@ -2,12 +2,12 @@
 //!
 //! ```text
 //! BlobWriter (one per worker thread)            uploader threads (as many as connections)
-//!   claim → seal into one of two open packs ─full packs→ queue, bounded in bytes → store → new index file
+//!   claim → seal into one of two open packs ─four full packs→ name → queue, bounded in bytes → store → new index file
 //! ```
 //!
 //! Nothing waits for the storage but the uploaders, and whoever fills the queue faster than they empty it.
-//! An index file lists only packs that are stored. Memory: two open packs per kind and worker, and
-//! [`Writer::start`] says how many that wait or are being uploaded.
+//! An index file lists only packs that are stored. Memory: two open packs per kind and worker, at most three that wait
+//! for their names, and [`Writer::start`] says how many that wait or are being uploaded.
 
 use std::fmt;
 use std::mem;
@@ -24,7 +24,7 @@ use crate::context::{Cancelled, Context, Random};
 use crate::format::{IndexFile, IndexedPack, PackHeader};
 use crate::id::{BlobId, BlobKind, IndexId, PackId};
 use crate::index::{BlobSet, Index, Pending};
-use crate::pack::{FinishedPack, PackBuilder, PackSize};
+use crate::pack::{FinishedPack, PackBuilder, PackSize, SealedPack};
 use crate::parallel::{self, Queue};
 use crate::repository::commit::Relied;
 use crate::repository::rewrite_index::INDEX_BLOBS_MAX;
@@ -43,6 +43,9 @@ const UPLOADS_MIN: u64 = 3;
 /// All packs that wait for an upload or are being uploaded hold so many bytes at most, however many connections
 /// there are; [`UPLOADS_MIN`] always fit.
 const UPLOAD_BYTES_MAX: u64 = 256 << 20;
+
+/// Full packs that wait to be named hold about so many bytes at most.
+const UNNAMED_BYTES_MAX: usize = 64 << 20;
 
 /// Room in a pack's buffer beyond the target size: one data blob of 8 MiB, and a header.
 const BEYOND_TARGET: usize = 9 << 20;
@@ -158,6 +161,8 @@ struct Shared {
     stored: Mutex<Stored>,
     queue: Queue<FinishedPack>,
     buffers: Mutex<Vec<Vec<u8>>>,
+    /// Full packs that wait for others, to be named with them.
+    unnamed: Mutex<Vec<SealedPack>>,
     part_filled: Mutex<Vec<(BlobKind, PackBuilder)>>,
     open_index: Mutex<OpenIndex>,
     error: Mutex<Option<WriteError>>,
@@ -197,6 +202,7 @@ impl Writer {
             queue: Queue::new(upload_bytes_max(connections, options.pack_size)),
             options,
             buffers: Mutex::default(),
+            unnamed: Mutex::default(),
             part_filled: Mutex::default(),
             open_index: Mutex::default(),
             error: Mutex::default(),
@@ -249,7 +255,7 @@ impl Writer {
     /// Every [`BlobWriter`] was flushed before. The first error of the run is returned here.
     pub fn finish(mut self) -> Result<Receipt, WriteError> {
         let shared = self.shared.clone();
-        let merged = shared.merge_part_filled();
+        let merged = shared.enqueue_the_last();
         shared.queue.close();
         for uploader in mem::take(&mut self.uploaders) {
             parallel::join(uploader);
@@ -290,9 +296,24 @@ impl Shared {
         Receipt { packs: pack_count, pack_bytes, index_files: file_count, relied }
     }
 
-    fn enqueue(&self, pack: FinishedPack) -> Result<(), WriteError> {
-        let bytes = pack.bytes.len() as u64;
-        self.queue.push(pack, bytes).map_err(|_| WriteError::Stopped)
+    /// Takes a full pack; once there are enough of them, they are named side by side and queued.
+    fn take_full(&self, pack: SealedPack) -> Result<(), WriteError> {
+        let mut unnamed = lock(&self.unnamed);
+        unnamed.push(pack);
+        if unnamed.len() < named_at_once(self.options.pack_size) {
+            return Ok(());
+        }
+        let together = mem::take(&mut *unnamed);
+        drop(unnamed);
+        self.enqueue(together)
+    }
+
+    /// Names packs and queues them.
+    fn enqueue(&self, packs: Vec<SealedPack>) -> Result<(), WriteError> {
+        SealedPack::name_each(packs).try_for_each(|pack| {
+            let bytes = pack.bytes.len() as u64;
+            self.queue.push(pack, bytes).map_err(|_| WriteError::Stopped)
+        })
     }
 
     /// The story of an uploader: store a pack, then list it, until the queue is closed and empty.
@@ -342,8 +363,8 @@ impl Shared {
         Ok(())
     }
 
-    /// Joins part-filled packs of a kind while they stay under the target, and queues them.
-    fn merge_part_filled(&self) -> Result<(), WriteError> {
+    /// Joins part-filled packs of a kind while they stay under the target, and queues them with what else is left.
+    fn enqueue_the_last(&self) -> Result<(), WriteError> {
         let mut left = mem::take(&mut *lock(&self.part_filled));
         // Largest first: each takes in as many small ones as fit.
         left.sort_by_key(|(kind, pack)| (*kind, std::cmp::Reverse(pack.len())));
@@ -357,10 +378,10 @@ impl Shared {
                 None => merged.push((kind, pack)),
             }
         }
-        for (_, pack) in merged {
-            self.enqueue(pack.finish(&self.repository.key, self.context.random.as_ref()))?;
-        }
-        Ok(())
+        let mut last = mem::take(&mut *lock(&self.unnamed));
+        let random = self.context.random.as_ref();
+        last.extend(merged.into_iter().map(|(_, pack)| pack.seal(&self.repository.key, random)));
+        self.enqueue(last)
     }
 
     fn take_error(&self) -> Option<WriteError> {
@@ -425,7 +446,7 @@ impl BlobWriter {
         if pack.is_full(target)
             && let Some(full) = slot.take()
         {
-            self.shared.enqueue(full.finish(&self.shared.repository.key, random))?;
+            self.shared.take_full(full.seal(&self.shared.repository.key, random))?;
         }
         Ok(Saved::New { packed })
     }
@@ -452,6 +473,11 @@ fn upload_bytes_max(connections: usize, pack_size: PackSize) -> u64 {
     let pack = pack_size.bytes() as u64;
     let wanted = (connections as u64).saturating_add(1).saturating_mul(pack);
     wanted.min(UPLOAD_BYTES_MAX).max(UPLOADS_MIN * pack)
+}
+
+/// How many full packs are named side by side: four, which keeps all lanes of the hash busy, but fewer when they are large.
+fn named_at_once(pack_size: PackSize) -> usize {
+    (UNNAMED_BYTES_MAX / pack_size.bytes()).clamp(1, 4)
 }
 
 fn kind_number(kind: BlobKind) -> usize {

@@ -12,10 +12,14 @@ pub mod rclone; // rclone as REST, S3 and WebDAV server, and as a child
 pub mod moto; // S3 as restic needs it
 pub mod authority; // certificates for servers and clients
 pub mod small_disk; // a server whose space runs out
+pub mod tunnel; // a proxy that leads to one server, whatever it is asked for
+pub mod azurite; // Azure's blobs
 
 pub use authority::Authority;
+pub use azurite::Azurite;
 pub use moto::Moto;
 pub use place::Place;
 pub use rclone::Rclone;
 pub use small_disk::SmallDisk;
 pub use sshd::Sshd;
+pub use tunnel::Tunnel;

@@ -2,3 +2,4 @@
 
 pub(crate) mod peers; // whole flows, in turns with restic
 pub(crate) mod network; // backup and restore over a long line, in turns with restic
+pub(crate) mod memory; // memory as it is after a while

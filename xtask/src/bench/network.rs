@@ -15,6 +15,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail, ensure};
 
+use crate::bench::memory::Filler;
 use crate::bench::peers::{Peer, size};
 use crate::programs::{self, Cost, cargo, find, measure, output, restic, target, tools};
 use crate::setup;
@@ -68,10 +69,11 @@ pub(crate) fn run(words: &[&str]) -> Result<()> {
     let data = work.path().join("data");
     steps.step("make the data", || tree::make_incompressible(&data, options.bytes))?;
     let far_side = FarSide::start(&s3, options.delay, work.path())?;
+    let mut filler = Filler::new(work.path())?;
     let mut rows = Vec::new();
     for place in far_side.places(work.path()).filter(|place| place.name().contains(&options.only)) {
         let name = place.name();
-        rows.push(steps.step(&name, || measure_place(&options, &peers, place, &data, work.path()))?);
+        rows.push(steps.step(&name, || measure_place(&options, &peers, place, &data, &mut filler))?);
     }
     report::write(&options, &peers, &rows)?;
     steps.finish();
@@ -122,17 +124,18 @@ fn measure_place(
     peers: &[Peer; 2],
     place: Place,
     data: &Path,
-    work: &Path,
+    filler: &mut Filler,
 ) -> Result<Row> {
     let mut row = Row { place, costs: Default::default(), opening: [0.0; 2], raw: None };
     for number in 0..options.runs {
         for turn in 0..peers.len() {
             let which = (number + turn) % peers.len();
-            flows(&peers[which], data, work, &mut row, which)?;
+            flows(&peers[which], data, filler, &mut row, which)?;
         }
     }
     let at = row.place.named("raw");
     if let Some(command) = at.raw_client(options.bytes) {
+        filler.fill()?;
         let said = String::from_utf8(output(&mut near_side(&command))?.stdout)?;
         print!("{said}");
         row.raw = Some(rates(&said)?);
@@ -142,8 +145,8 @@ fn measure_place(
 }
 
 /// Backup and restore by one program, from a fresh repository and an empty cache.
-fn flows(peer: &Peer, data: &Path, work: &Path, row: &mut Row, which: usize) -> Result<()> {
-    let own = tempfile::tempdir_in(work)?;
+fn flows(peer: &Peer, data: &Path, filler: &mut Filler, row: &mut Row, which: usize) -> Result<()> {
+    let own = tempfile::tempdir_in(data.parent().context("the data lie in a folder")?)?;
     let (cache, restored) = (own.path().join("cache"), own.path().join("restored"));
     let at = row.place.named(peer.name);
     let command = |arguments: &[&str]| {
@@ -154,12 +157,14 @@ fn flows(peer: &Peer, data: &Path, work: &Path, row: &mut Row, which: usize) -> 
         near_side(command.env("RESTIC_CACHE_DIR", &cache))
     };
     output(&mut command(&["init"]))?;
-    let data = data.to_str().context("the folder's name is text")?;
+    let folder = data.to_str().context("the folder's name is text")?;
     let restored = restored.to_str().context("the folder's name is text")?;
-    let commands = [vec!["backup", data], vec!["restore", "latest", "--target", restored]];
+    let commands = [vec!["backup", folder], vec!["restore", "latest", "--target", restored]];
     for ((flow, arguments), costs) in FLOWS.iter().zip(commands).zip(&mut row.costs[which]) {
         // What is still to be written must not be paid by the next flow.
         output(&mut Command::new("sync"))?;
+        filler.fill()?;
+        tree::read(data)?; // it may have had to make room
         let cost = measure(&command(&arguments))?;
         println!(
             "   {:<7} {flow:<8} {:>8.2} s wall {:>8.2} s cpu {:>5} MiB",
@@ -170,7 +175,7 @@ fn flows(peer: &Peer, data: &Path, work: &Path, row: &mut Row, which: usize) -> 
         );
         costs.push(cost);
     }
-    output(Command::new("diff").args(["--recursive", "--brief", data]).arg(format!("{restored}{data}")))?;
+    output(Command::new("diff").args(["--recursive", "--brief", folder]).arg(format!("{restored}{folder}")))?;
     row.opening[which] = measure(&command(&["cat", "config"]))?.wall;
     at.remove()
 }

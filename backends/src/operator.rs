@@ -132,7 +132,8 @@ impl Backend for OperatorBackend {
             if let Some(Maker(make)) = &self.maker {
                 make().await?;
             }
-            if !self.operator.info().capability().create_dir {
+            // What replaces files at once stores objects by name, and has no folders but empty objects called so.
+            if self.properties.atomic_replace || !self.operator.info().capability().create_dir {
                 return Ok(());
             }
             for kind in layout::FOLDERS {

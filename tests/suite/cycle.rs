@@ -13,7 +13,7 @@ use tests::program::{Call, Program, Ran};
 use tests::repo;
 use tests::rest_server::{Manners, RestServer};
 use tests::restic::restic;
-use tests::servers::{Moto, Place, Rclone, Sshd};
+use tests::servers::{Azurite, Moto, Place, Rclone, Sshd};
 use tests::tree::{Snapshot, assert_same, dir, file, noise, symlink};
 
 /// What is backed up; `gone` goes before the second backup.
@@ -165,4 +165,11 @@ fn life_of_a_repository_on_a_webdav_server() {
 fn life_of_a_repository_on_a_unix_socket() {
     let server = Rclone::serve_restic_on_a_socket();
     check_life(|name| server.place_on_socket(name), |name| server.folder_of(name));
+}
+
+#[test]
+fn life_of_a_repository_on_azure() {
+    let server = Azurite::start();
+    // Not every restic is built with Azure; all of them can start rclone.
+    check_life(|name| server.place("container", name), |name| server.place_by_rclone("container", name));
 }

@@ -41,6 +41,8 @@ mod sftp; // repositories behind a real sshd
 mod s3; // repositories in buckets
 mod tls; // certificates, as the program believes them
 mod webdav; // repositories on a WebDAV server
+mod clouds; // repositories in clouds of other makers, on their emulators
+mod network; // what whole runs over a network hold to
 mod embed; // the engine as a part of somebody's program
 mod cycle; // a repository's whole life on every kind of location, on real servers
 mod faults; // bad lines, misbehaving servers, servers that die or are full: nothing is lost

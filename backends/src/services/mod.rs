@@ -12,6 +12,8 @@ mod b2;
 mod google;
 mod swift;
 
+use std::ffi::OsStr;
+
 use bytes::Bytes;
 use opendal::{HttpTransporter, OperationContext, Operator};
 use repo_core::Context;
@@ -40,6 +42,9 @@ pub(crate) enum ServiceError {
     /// A key or a text that cannot be one.
     #[error("{what} makes no sense")]
     Invalid { what: &'static str },
+    /// The library reads every variable of the process for this service, and ends it at one like this.
+    #[error("the variable {name} is not UTF-8, which this service cannot stand; unset it")]
+    Variable { name: String },
     /// The server says no to the first question.
     #[error("the server refuses the login or the bucket")]
     Refused(#[source] Refusal),
@@ -77,6 +82,11 @@ pub(crate) fn service(
 ) -> Result<Service, ServiceError> {
     let client =
         || Ok::<_, ServiceError>(Client::new(context, options, connections(location, options)?, None)?);
+    if matches!(location, Location::Gs(_))
+        || matches!(location, Location::Opendal { service, .. } if service == "gcs")
+    {
+        readable(&options.variables)?;
+    }
     match location {
         Location::Opendal { service, settings } => {
             let operator = by_name(service, settings.iter().cloned())?;
@@ -95,6 +105,17 @@ pub(crate) fn service(
         }
         Location::Swift(bucket) => swift::service(bucket, &options.variables, client()?),
         other => Err(ServiceError::Unknown { name: other.kind().to_owned() }),
+    }
+}
+
+/// Whether the library can read all variables. Names that were not UTF-8 have a sign for that in them.
+fn readable(variables: &Variables) -> Result<(), ServiceError> {
+    let is_odd = |(name, value): &(&str, &OsStr)| {
+        name.contains(char::REPLACEMENT_CHARACTER) || value.to_str().is_none()
+    };
+    match variables.iter().find(is_odd) {
+        Some((name, _)) => Err(ServiceError::Variable { name: name.to_owned() }),
+        None => Ok(()),
     }
 }
 

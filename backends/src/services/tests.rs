@@ -107,6 +107,33 @@ fn google_is_asked_with_a_token() {
     assert_eq!(header(&put, "authorization"), "Bearer secret");
 }
 
+#[cfg(feature = "gs")]
+#[test]
+fn a_bucket_of_google_is_made_in_the_named_project_and_region() {
+    let (address, heards) = server(|heard| {
+        let status = if heard.line.starts_with("GET") { 404 } else { 200 };
+        (status, String::new(), String::new())
+    });
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let make = |more: &[(&str, &str)]| {
+        let variables = [&[("STORAGE_EMULATOR_HOST", address.as_str())], more].concat();
+        let options = options(&["gs.region=europe-west3"], &variables);
+        let service = google::service(&bucket(), &options, client().transporter()).unwrap();
+        runtime.block_on(service.maker.unwrap().0())
+    };
+    let error = make(&[]).unwrap_err().to_string();
+    assert!(error.contains("GOOGLE_PROJECT_ID"), "{error}");
+    make(&[("GOOGLE_PROJECT_ID", "mine"), ("GOOGLE_ACCESS_TOKEN", "secret")]).unwrap();
+    let heards = heards.lock().unwrap();
+    let lines: Vec<_> = heards.iter().map(|heard| heard.line.as_str()).collect();
+    assert_eq!(
+        lines,
+        ["GET /storage/v1/b/bucket", "GET /storage/v1/b/bucket", "POST /storage/v1/b?project=mine"]
+    );
+    assert_eq!(heards[2].body, br#"{"location":"europe-west3","name":"bucket"}"#);
+    assert_eq!(heards[2].header("authorization"), Some("Bearer secret"));
+}
+
 /// The variables of a login at B2.
 fn b2() -> Variables {
     [("B2_ACCOUNT_ID", "id"), ("B2_ACCOUNT_KEY", "key")].into_iter().collect()

@@ -38,12 +38,26 @@ impl Azurite {
 
     /// A place in that container, which may be missing still.
     pub fn place(&self, container: &str, name: &str) -> Place {
-        let authority = self.folder.path().join("authority.pem");
-        Place::new(format!("azure:{container}:/{name}"))
+        self.with_papers(Place::new(format!("azure:{container}:/{name}")), "RESTIC_CACERT")
             .variable("AZURE_ACCOUNT_NAME", ACCOUNT)
             .variable("AZURE_ACCOUNT_KEY", KEY)
+    }
+
+    /// The same place for those who know nothing of Azure, through rclone.
+    pub fn place_by_rclone(&self, container: &str, name: &str) -> Place {
+        self.with_papers(Place::new(format!("rclone::azureblob:{container}/{name}")), "RCLONE_CA_CERT")
+            .option(format!("rclone.program={}", find("rclone").display()))
+            .variable("RCLONE_CONFIG", "/dev/null")
+            .variable("RCLONE_AZUREBLOB_ACCOUNT", ACCOUNT)
+            .variable("RCLONE_AZUREBLOB_KEY", KEY)
+    }
+
+    /// How to get there, and whom to trust: the latter in that variable.
+    fn with_papers(&self, place: Place, variable: &str) -> Place {
+        let authority = self.folder.path().join("authority.pem");
+        place
             .variable("HTTPS_PROXY", &self.tunnel.variable())
-            .variable("RESTIC_CACERT", &authority.to_string_lossy())
+            .variable(variable, &authority.to_string_lossy())
     }
 }
 
@@ -52,7 +66,7 @@ fn command(folder: &Path, address: SocketAddr) -> Command {
     command.arg("--blobHost").arg(address.ip().to_string());
     command.arg("--blobPort").arg(address.port().to_string());
     command.arg("--cert").arg(folder.join("server.pem")).arg("--key").arg(folder.join("server.pem"));
-    command.arg("--location").arg(folder).args(["--silent", "--disableTelemetry", "--inMemoryPersistence"]);
+    command.arg("--location").arg(folder).args(["--silent", "--disableTelemetry", "--skipApiVersionCheck"]);
     command.env("AZURITE_ACCOUNTS", format!("{ACCOUNT}:{KEY}"));
     command
 }

@@ -49,6 +49,9 @@ impl Place {
     pub fn options(&self) -> Options {
         let mut options =
             Options::parse(&self.options).unwrap_or_else(|error| panic!("{:?}: {error}", self.options));
+        // Programs read this one themselves.
+        let authority = self.variables.iter().find(|(name, _)| name == "RESTIC_CACERT");
+        options.network.ca_files.extend(authority.map(|(_, file)| file.into()));
         options.variables = self.variables.iter().map(|(name, value)| (name.clone(), value)).collect();
         options
     }

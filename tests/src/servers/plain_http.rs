@@ -26,7 +26,7 @@ pub fn exchange(
     let (mut line, mut status, mut length) = (String::new(), None, None);
     while answer.read_line(&mut line)? > 0 && !line.trim_end().is_empty() {
         if status.is_none() {
-            let number = line.strip_prefix("HTTP/1.1 ").and_then(|rest| rest.get(..3)?.parse().ok());
+            let number = line.strip_prefix("HTTP/1.").and_then(|rest| rest.get(2..5)?.parse().ok());
             status = Some(number.ok_or(ErrorKind::InvalidData)?);
         } else if let Some((name, value)) = line.split_once(':')
             && name.eq_ignore_ascii_case("content-length")

@@ -30,7 +30,7 @@ impl Tunnel {
                 }
                 // A client that is gone already needs no tunnel.
                 let Ok(client) = client else { continue };
-                thread::spawn(move || dig(client, target));
+                thread::spawn(move || dig(&client, target));
             }
         });
         Self { address, stopped }
@@ -51,7 +51,7 @@ impl Drop for Tunnel {
 }
 
 /// Reads the request, answers it, and moves bytes in both directions until one side ends.
-fn dig(client: TcpStream, target: SocketAddr) -> io::Result<()> {
+fn dig(client: &TcpStream, target: SocketAddr) -> io::Result<()> {
     let mut asked = BufReader::new(client.try_clone()?);
     let mut line = String::new();
     asked.read_line(&mut line)?;
@@ -63,7 +63,8 @@ fn dig(client: TcpStream, target: SocketAddr) -> io::Result<()> {
         asked.read_line(&mut line)?;
     }
     let server = TcpStream::connect(target)?;
-    (&client).write_all(b"HTTP/1.1 200 Connection established\r\n\r\n")?;
+    let mut client = client;
+    client.write_all(b"HTTP/1.1 200 Connection established\r\n\r\n")?;
     let (from, to) = (server.try_clone()?, client.try_clone()?);
     thread::spawn(move || copy(&mut &from, &to));
     copy(&mut asked, &server);

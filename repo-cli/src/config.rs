@@ -20,7 +20,7 @@ use repo_core::time::Zone;
 use zeroize::Zeroizing;
 
 use crate::args::Global;
-use crate::args::init::FromRepository;
+use crate::args::init::{FromRepository, SecondRepository};
 use crate::args::values;
 use crate::cache;
 use crate::cold;
@@ -77,6 +77,8 @@ pub struct Settings {
     pub lock: Lock,
     /// Extended options of storages.
     pub storage: backends::Options,
+    /// The same for a second repository to take something from: its own credentials where there are any.
+    pub from_storage: backends::Options,
     /// What is kept on this machine.
     pub cache: cache::Settings,
     /// How packs of a cold storage are thawed.
@@ -116,7 +118,28 @@ pub struct Access {
     pub hot: Option<String>,
     /// The start of the id of the key to try first.
     pub key_hint: Option<String>,
+    /// Which credentials and options its storage gets.
+    pub side: Side,
     flags: &'static str,
+}
+
+/// One of the repositories of a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Side {
+    /// The one to work on.
+    #[default]
+    Main,
+    /// A second one to take something from.
+    From,
+}
+
+/// In which words another repository was named.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Naming {
+    /// `--from-repo` and the like.
+    New,
+    /// `--repo2` and the like.
+    Old,
 }
 
 /// How to lock a repository.
@@ -160,7 +183,8 @@ impl Settings {
         Ok(Self {
             repository: Access::main(typed, environment),
             lock: Lock { none: typed.no_lock, retry: typed.retry_lock.unwrap_or_default() },
-            storage: storage(typed, environment)?,
+            storage: storage(typed, environment, Side::Main)?,
+            from_storage: storage(typed, environment, Side::From)?,
             cold: cold::Settings::new(typed)?,
             cache: cache::Settings::new(typed, environment),
             compression: compression.unwrap_or_default(),
@@ -212,12 +236,35 @@ impl Access {
             },
             hot: filled(typed.repo_hot.as_ref()).or_else(|| environment.get("REPO_HOT")),
             key_hint: filled(typed.key_hint.as_ref()).or_else(|| environment.get("KEY_HINT")),
+            side: Side::Main,
             flags: "-r or --repository-file",
         }
     }
 
-    /// A second repository to take something from.
-    pub fn other(typed: &FromRepository, environment: &Environment) -> Self {
+    /// The other repository of `init` and `copy`, and whether it was named in old words, `--repo2` and the like.
+    ///
+    /// Both ways at a time are an error, as is none.
+    pub fn other(typed: &FromRepository, environment: &Environment) -> Result<(Self, Naming)> {
+        let (from, second) = (Self::from(typed, environment), Self::second(&typed.second, environment));
+        match (from.is_named(), second.is_named()) {
+            (true, true) => Err(wrong(
+                "option groups repo2 and from-repo are mutually exclusive, please specify only one",
+                "Keep the --from-… flags; look at the environment too.",
+            )),
+            (false, true) => Ok((second, Naming::Old)),
+            (true, false) => Ok((from, Naming::New)),
+            (false, false) => Err(wrong(
+                "please specify a source repository location (--from-repo or --from-repository-file)",
+                "Or set RESTIC_FROM_REPOSITORY.",
+            )),
+        }
+    }
+
+    fn is_named(&self) -> bool {
+        self.location.is_some() || self.location_file.is_some()
+    }
+
+    fn from(typed: &FromRepository, environment: &Environment) -> Self {
         Self {
             location: filled(typed.from_repo.as_ref()).or_else(|| environment.get("FROM_REPOSITORY")),
             location_file: filled(typed.from_repository_file.as_ref())
@@ -233,8 +280,34 @@ impl Access {
             },
             hot: None,
             key_hint: filled(typed.from_key_hint.as_ref()).or_else(|| environment.get("FROM_KEY_HINT")),
+            side: Side::From,
             flags: "--from-repo or --from-repository-file",
         }
+    }
+
+    fn second(typed: &SecondRepository, environment: &Environment) -> Self {
+        Self {
+            location: filled(typed.repo2.as_ref()).or_else(|| environment.get("REPOSITORY2")),
+            location_file: filled(typed.repository_file2.as_ref())
+                .or_else(|| environment.get("REPOSITORY_FILE2")),
+            password: password::Sources {
+                file: filled(typed.password_file2.as_ref()).or_else(|| environment.get("PASSWORD_FILE2")),
+                command: filled(typed.password_command2.as_ref())
+                    .or_else(|| environment.get("PASSWORD_COMMAND2")),
+                value: environment.get("PASSWORD2").map(Zeroizing::new),
+                empty: false,
+                empty_flag: "--insecure-no-password",
+            },
+            key_hint: filled(typed.key_hint2.as_ref()).or_else(|| environment.get("KEY_HINT2")),
+            side: Side::Main,
+            hot: None,
+            flags: "--repo2 or --repository-file2",
+        }
+    }
+
+    /// A repository at a location that was typed, whose password is found out elsewhere.
+    pub fn at(location: &str) -> Self {
+        Self { location: Some(location.to_owned()), ..Self::default() }
     }
 
     /// A repository in a folder, with its password in a file.
@@ -274,8 +347,39 @@ impl Access {
     }
 }
 
-/// How storages are reached.
-fn storage(typed: &Global, environment: &Environment) -> Result<backends::Options> {
+/// The options of one side: `from.NAME=VALUE` is for the second repository alone and goes before `NAME=VALUE`.
+fn options_of(typed: &[String], side: Side) -> Vec<&str> {
+    let pairs = || typed.iter().flat_map(|text| text.split(',')).map(str::trim);
+    let mut own: Vec<&str> = pairs().filter_map(|pair| pair.strip_prefix(FROM_OPTION)).collect();
+    if side == Side::Main {
+        own.clear();
+    }
+    let name = |pair: &str| pair.split_once('=').map_or(pair, |(name, _)| name).trim().to_lowercase();
+    let own_names: Vec<String> = own.iter().map(|pair| name(pair)).collect();
+    let shared = pairs().filter(|pair| !pair.starts_with(FROM_OPTION) && !own_names.contains(&name(pair)));
+    own.extend(shared);
+    own
+}
+
+const FROM_OPTION: &str = "from.";
+
+/// The variables of one side: for the second repository `RESTIC_FROM_NAME` stands for `NAME` and `RESTIC_NAME`.
+fn variables_of(environment: &Environment, side: Side) -> BTreeMap<String, OsString> {
+    let mut variables = environment.0.clone();
+    if side == Side::From {
+        for prefix in ["RESTIC_FROM_", "LARDER_FROM_"] {
+            let twins = environment.0.iter().filter(|(_, value)| !value.is_empty());
+            for (name, value) in twins.filter_map(|(name, value)| Some((name.strip_prefix(prefix)?, value))) {
+                variables.insert(format!("RESTIC_{name}"), value.clone());
+                variables.insert(name.to_owned(), value.clone());
+            }
+        }
+    }
+    variables
+}
+
+/// How the storages of one side are reached.
+fn storage(typed: &Global, environment: &Environment, side: Side) -> Result<backends::Options> {
     let mut ca_files: Vec<_> = typed.cacert.iter().map(Into::into).collect();
     if ca_files.is_empty() {
         let files = environment.get("CACERT").unwrap_or_default();
@@ -294,8 +398,8 @@ fn storage(typed: &Global, environment: &Environment) -> Result<backends::Option
         upload_max: limit(typed.limit_upload),
         download_max: limit(typed.limit_download),
     };
-    let variables = environment.0.clone().into_iter().collect();
-    let mut options = backends::Options::parse(&typed.options)?;
+    let variables = variables_of(environment, side).into_iter().collect();
+    let mut options = backends::Options::parse(options_of(&typed.options, side))?;
     (options.network, options.variables) = (network, variables);
     Ok(options)
 }
@@ -389,6 +493,27 @@ mod tests {
         check("RESTIC_FEATURES", "s3-restore,device-id-for-hardlinks=false", true);
         check("RESTIC_FEATURES", "foo", false);
         check("RESTIC_FEATURES", "s3-restore=x", false);
+    }
+
+    #[test]
+    fn a_second_repository_has_credentials_of_its_own_where_they_are_given() {
+        let variables = [("AWS_REGION", "here"), ("AWS_ID", "main"), ("RESTIC_FROM_AWS_ID", "other")];
+        let variables = variables.iter().map(|(name, value)| ((*name).to_owned(), OsString::from(value)));
+        let environment: Environment = variables.collect();
+        let check = |side: Side, name: &str, expected: &str| {
+            assert_eq!(variables_of(&environment, side).get(name), Some(&expected.into()), "{side:?} {name}");
+        };
+        check(Side::Main, "AWS_ID", "main");
+        check(Side::From, "AWS_ID", "other");
+        check(Side::From, "RESTIC_AWS_ID", "other");
+        check(Side::From, "AWS_REGION", "here");
+    }
+
+    #[test]
+    fn options_of_the_second_repository_begin_with_from() {
+        let typed = ["s3.region=a,s3.connections=3".to_owned(), "from.s3.region=b".to_owned()];
+        assert_eq!(options_of(&typed, Side::Main), ["s3.region=a", "s3.connections=3"]);
+        assert_eq!(options_of(&typed, Side::From), ["s3.region=b", "s3.connections=3"]);
     }
 
     #[test]

@@ -11,7 +11,7 @@ use backends::Location;
 use repo_core::backend::Backend;
 use repo_core::repository::{LockGuard, LockKind, LockOptions, OpenError, OpenOptions, Password, Repository};
 
-use crate::config::Access;
+use crate::config::{Access, Side};
 use crate::exit::wrong;
 use crate::password::{Keyboard, Origin, TRIES};
 use crate::session::Session;
@@ -21,7 +21,11 @@ impl Session {
     /// The storage that was named.
     pub fn backend(&self, access: &Access) -> Result<Arc<dyn Backend>> {
         let location = Self::location(access)?;
-        let storage = backends::open(&self.context, &location, &self.settings.storage)?;
+        let options = match access.side {
+            Side::Main => &self.settings.storage,
+            Side::From => &self.settings.from_storage,
+        };
+        let storage = backends::open(&self.context, &location, options)?;
         self.with_hot(access, storage)
     }
 

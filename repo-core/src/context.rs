@@ -140,6 +140,8 @@ pub enum Stage {
     PlanPacks,
     /// Copying blobs that are in use out of packs that go: packs and bytes.
     Repack,
+    /// Copying blobs into another repository: packs and bytes.
+    Copy,
     /// Reading packs' headers for the index: packs.
     ReadHeaders,
     /// Writing the index anew: old index files read.

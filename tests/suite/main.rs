@@ -19,6 +19,7 @@ mod fuzz_replay; // what the fuzzers try, on seeds and mutations of them
 mod commit; // whatever a backup relies on may be removed at any moment
 mod crash; // the machine stops at operation N, for every N
 mod prune; // what no snapshot needs goes, and nothing else
+mod copy; // snapshots of one repository into another
 mod repair; // what is left of a damaged repository is mended
 mod rolling_check; // checks that go on where the last one ended
 mod damage_found; // what a check finds

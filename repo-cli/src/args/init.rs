@@ -51,6 +51,34 @@ pub struct FromRepository {
     /// Its password is empty (insecure)
     #[arg(long, help_heading = SOURCE)]
     pub from_insecure_no_password: bool,
+
+    #[command(flatten)]
+    pub second: SecondRepository,
+}
+
+/// The second repository in the words of restic before 0.14: for `init` the one to take parameters from, for `copy`
+/// the target.
+#[derive(Debug, Clone, Default, Args)]
+pub struct SecondRepository {
+    /// Its location [env: RESTIC_REPOSITORY2]
+    #[arg(long, value_name = "LOCATION", hide = true)]
+    pub repo2: Option<String>,
+
+    /// File that holds its location
+    #[arg(long, value_name = "FILE", hide = true)]
+    pub repository_file2: Option<String>,
+
+    /// File that holds its password
+    #[arg(long, value_name = "FILE", hide = true)]
+    pub password_file2: Option<String>,
+
+    /// Program that prints its password
+    #[arg(long, value_name = "COMMAND", hide = true)]
+    pub password_command2: Option<String>,
+
+    /// Key to try first, by the start of its id
+    #[arg(long, value_name = "ID", hide = true)]
+    pub key_hint2: Option<String>,
 }
 
 const SOURCE: &str = "The other repository";

@@ -20,6 +20,7 @@ pub mod backup;
 pub mod cache;
 pub mod cat;
 pub mod check;
+pub mod copy;
 pub mod diff;
 pub mod dump;
 pub mod find;
@@ -34,6 +35,7 @@ pub mod list;
 pub mod ls;
 pub mod mount;
 pub mod quickstart;
+pub mod rekey;
 pub mod restore;
 pub mod serve;
 pub mod stats;
@@ -89,6 +91,8 @@ pub enum Command {
     Forget(Box<forget::Forget>),
     Tag(tag::Tag),
     Prune(prune::Prune),
+    Copy(Box<copy::Copy>),
+    Rekey(rekey::Rekey),
     Repair(repair::Repair),
     RebuildIndex(repair::RebuildIndex),
     Key(key::Key),

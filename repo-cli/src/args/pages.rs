@@ -12,7 +12,10 @@ const GROUPS: [(&str, &[&str]); 4] = [
     ("Look into snapshots", &["ls", "find", "diff", "dump", "stats", "mount", "serve"]),
     (
         "Look after a repository",
-        &["init", "forget", "prune", "tag", "repair", "key", "unlock", "cache", "list", "cat"],
+        &[
+            "init", "forget", "prune", "tag", "copy", "repair", "key", "rekey", "unlock", "cache", "list",
+            "cat",
+        ],
     ),
     ("More", &["generate", "version", "help"]),
 ];

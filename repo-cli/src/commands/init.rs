@@ -56,7 +56,7 @@ fn version(text: &str) -> Result<u32> {
 fn chunker(session: &Session, args: &Init) -> Result<InitChunker> {
     let typed = args.from.from_repo.is_some() || args.from.from_repository_file.is_some();
     if args.copy_chunker_params {
-        let other = Access::other(&args.from, &session.environment);
+        let (other, _) = Access::other(&args.from, &session.environment)?;
         let repository = session.open_with(&other, &session.keyboard(false))?;
         return Ok(InitChunker::SameAs(repository.chunker_params()?));
     }

@@ -4,6 +4,7 @@ mod backup;
 mod cache;
 mod cat;
 mod check;
+mod copy;
 mod diff;
 mod dump;
 mod find;
@@ -18,6 +19,7 @@ mod list;
 mod ls;
 mod mount;
 mod quickstart;
+mod rekey;
 mod restore;
 mod serve;
 mod snapshots;
@@ -58,6 +60,8 @@ fn run_command(session: &Session, command: Command, typed: &Global) -> Result<()
         Command::Ls(args) => ls::run(session, &args),
         Command::Quickstart(args) => quickstart::run(session, &args, typed),
         Command::Restore(args) => restore::run(session, &args),
+        Command::Copy(args) => copy::run(session, &args),
+        Command::Rekey(args) => rekey::run(session, &args),
         Command::Diff(args) => diff::run(session, &args),
         Command::Forget(args) => forget::run(session, &args),
         Command::Tag(args) => tag::run(session, &args),

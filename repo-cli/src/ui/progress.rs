@@ -115,6 +115,7 @@ fn name(stage: Stage) -> Name {
         Stage::FindUsed => "find used",
         Stage::PlanPacks => "plan packs",
         Stage::Repack => "repack",
+        Stage::Copy => "copy",
         Stage::ReadHeaders => "read headers",
         Stage::RewriteIndex => "rewrite index",
         Stage::RemoveIndex => "remove index",

@@ -2,12 +2,14 @@
 
 mod backup;
 mod check;
+mod copy;
 mod prune;
 mod remove;
 mod restore;
 
 pub use backup::BackupView;
 pub use check::CheckView;
+pub use copy::CopyView;
 pub use prune::PruneView;
 pub use remove::RemoveView;
 pub use restore::RestoreView;

@@ -7,4 +7,5 @@ pub mod forget; // snapshots + rules → those that go
 pub mod tag; // other tags, protection included
 pub mod query; // ls, find, diff, stats, dump
 pub mod prune; // frees what no snapshot needs
+pub mod copy; // snapshots of one repository into another
 pub mod repair; // mends what is left of a damaged repository

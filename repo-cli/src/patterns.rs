@@ -9,6 +9,7 @@ use anyhow::Result;
 use repo_core::filter::{Case, Excludes, Marker, Patterns, Selection, pattern_lines};
 
 use crate::args::backup::Backup;
+use crate::args::filter;
 use crate::args::restore::Restore;
 use crate::exit::wrong;
 use crate::open::read_file;
@@ -39,9 +40,8 @@ pub fn excludes(session: &Session, args: &Backup) -> Result<Excludes> {
     })
 }
 
-/// What a restore wants.
-pub fn selection(session: &Session, args: &Restore) -> Result<Selection> {
-    let (out, only) = (&args.excludes, &args.includes);
+/// What a restore or a rewrite wants.
+pub fn selection(session: &Session, out: &filter::Excludes, only: &filter::Includes) -> Result<Selection> {
     let excludes = [
         list(session, "exclude", &out.exclude, &out.exclude_file, Case::Sensitive)?,
         list(session, "iexclude", &out.iexclude, &out.iexclude_file, Case::Insensitive)?,

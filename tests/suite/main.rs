@@ -21,6 +21,7 @@ mod crash; // the machine stops at operation N, for every N
 mod prune; // what no snapshot needs goes, and nothing else
 mod copy; // snapshots of one repository into another
 mod repair; // what is left of a damaged repository is mended
+mod rewrite; // new snapshots from old ones, as restic makes them
 mod rolling_check; // checks that go on where the last one ended
 mod damage_found; // what a check finds
 mod forget; // which snapshots go: random policies against restic, stops at every point

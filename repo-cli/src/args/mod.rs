@@ -37,6 +37,7 @@ pub mod mount;
 pub mod quickstart;
 pub mod rekey;
 pub mod restore;
+pub mod rewrite;
 pub mod serve;
 pub mod stats;
 pub mod snapshots;
@@ -90,6 +91,7 @@ pub enum Command {
     Check(check::Check),
     Forget(Box<forget::Forget>),
     Tag(tag::Tag),
+    Rewrite(Box<rewrite::Rewrite>),
     Prune(prune::Prune),
     Copy(Box<copy::Copy>),
     Rekey(rekey::Rekey),

@@ -13,8 +13,8 @@ const GROUPS: [(&str, &[&str]); 4] = [
     (
         "Look after a repository",
         &[
-            "init", "forget", "prune", "tag", "copy", "repair", "key", "rekey", "unlock", "cache", "list",
-            "cat",
+            "init", "forget", "prune", "tag", "rewrite", "copy", "repair", "key", "rekey", "unlock", "cache",
+            "list", "cat",
         ],
     ),
     ("More", &["generate", "version", "help"]),

@@ -21,6 +21,7 @@ mod mount;
 mod quickstart;
 mod rekey;
 mod restore;
+mod rewrite;
 mod serve;
 mod snapshots;
 mod stats;
@@ -65,6 +66,7 @@ fn run_command(session: &Session, command: Command, typed: &Global) -> Result<()
         Command::Diff(args) => diff::run(session, &args),
         Command::Forget(args) => forget::run(session, &args),
         Command::Tag(args) => tag::run(session, &args),
+        Command::Rewrite(args) => rewrite::run(session, &args),
         Command::Prune(args) => prune::run(session, &args),
         Command::Repair(args) => repair::run(session, &args),
         Command::RebuildIndex(args) => repair::index(session, &args.index),

@@ -86,7 +86,7 @@ fn checked(args: &Restore) -> Result<(&str, PathBuf)> {
 }
 
 fn options(session: &Session, args: &Restore, folder: &str, target: &Path) -> Result<RestoreOptions> {
-    let selection = patterns::selection(session, args)?;
+    let selection = patterns::selection(session, &args.excludes, &args.includes)?;
     let whole = clean(target.as_os_str().as_encoded_bytes()) == b"/";
     if args.delete && whole && matches!(selection, Selection::All) {
         return Err(wrong(

@@ -5,6 +5,7 @@ pub mod check; // is everything there, and what it should be
 pub mod restore; // a snapshot → files below a directory
 pub mod forget; // snapshots + rules → those that go
 pub mod tag; // other tags, protection included
+pub mod rewrite; // new snapshots from old ones
 pub mod query; // ls, find, diff, stats, dump
 pub mod prune; // frees what no snapshot needs
 pub mod copy; // snapshots of one repository into another

@@ -18,7 +18,9 @@ mod cache; // the local cache: where, for whom
 mod cold; // cold storage: its hot half, and how packs are thawed
 mod open; // location + password → an open, locked repository
 mod patterns; // pattern flags and files → what is wanted
+mod place; // a path as typed → where it is
 mod select; // filters and ids → the snapshots meant
+mod near; // the search index
 mod browse; // a repository as folders, for what shows it
 mod commands; // one file per command
 

@@ -8,16 +8,15 @@ use std::path::Path;
 use anyhow::Result;
 use repo_core::filter::{Case, Excludes, Marker, Patterns, Selection, pattern_lines};
 
-use crate::args::backup::Backup;
 use crate::args::filter;
 use crate::args::restore::Restore;
 use crate::exit::wrong;
 use crate::open::read_file;
 use crate::session::Session;
 
-/// What a backup leaves out.
-pub fn excludes(session: &Session, args: &Backup) -> Result<Excludes> {
-    let typed = &args.excludes;
+/// What a backup leaves out: what was typed, and the cache itself.
+pub fn leave_out(session: &Session, args: &filter::LeaveOut) -> Result<Excludes> {
+    let typed = &args.patterns;
     let mut markers = if args.exclude_caches { vec![Marker::cachedir()] } else { Vec::new() };
     for marker in &args.exclude_if_present {
         let marker = Marker::parse(marker.as_encoded_bytes());
@@ -27,14 +26,14 @@ pub fn excludes(session: &Session, args: &Backup) -> Result<Excludes> {
             })?,
         );
     }
+    let lists = [
+        list(session, "exclude", &typed.exclude, &typed.exclude_file, Case::Sensitive)?,
+        list(session, "iexclude", &typed.iexclude, &typed.iexclude_file, Case::Insensitive)?,
+    ];
+    let cache = session.cache_base(&Session::location(&session.settings.repository)?);
+    let cache = cache.and_then(|cache| folder(&cache));
     Ok(Excludes {
-        patterns: [
-            list(session, "exclude", &typed.exclude, &typed.exclude_file, Case::Sensitive)?,
-            list(session, "iexclude", &typed.iexclude, &typed.iexclude_file, Case::Insensitive)?,
-        ]
-        .into_iter()
-        .flatten()
-        .collect(),
+        patterns: lists.into_iter().flatten().chain(cache).collect(),
         markers,
         larger_than: args.exclude_larger_than,
     })
@@ -80,7 +79,7 @@ pub fn xattrs(session: &Session, args: &Restore) -> Result<Selection> {
 }
 
 /// A folder and all below it, whatever its name is made of.
-pub fn folder(path: &Path) -> Option<Patterns> {
+fn folder(path: &Path) -> Option<Patterns> {
     let path = std::path::absolute(path).ok()?;
     let mut pattern = Vec::new();
     for byte in path.as_os_str().as_encoded_bytes() {

@@ -81,6 +81,7 @@ pub mod repository; // backend + key + config as one thing
 // ── views ──────────────────────────────────────────────────────────────────────────────────────────────────
 pub mod snapshots; // list, select, group, find the parent
 pub mod walk; // stored trees as a stream
+pub mod search; // names of all trees, kept near
 pub mod view; // all of it as one tree of folders that can be browsed
 
 // ── verbs ──────────────────────────────────────────────────────────────────────────────────────────────────

@@ -19,6 +19,10 @@ mod fuzz_replay; // what the fuzzers try, on seeds and mutations of them
 mod commit; // whatever a backup relies on may be removed at any moment
 mod crash; // the machine stops at operation N, for every N
 mod prune; // what no snapshot needs goes, and nothing else
+mod versions; // one file through all snapshots, and back beside itself
+mod search; // the search index: the same answers
+mod status; // what changed since a snapshot
+mod usage; // what would be free if snapshots went
 mod copy; // snapshots of one repository into another
 mod repair; // what is left of a damaged repository is mended
 mod rewrite; // new snapshots from old ones, as restic makes them

@@ -7,13 +7,11 @@ use std::time::Duration;
 use repo_core::backend::{ErrorKind, Fault, FaultBackend, Operation as Call, Rule};
 use repo_core::context::{Cancel, Cancelled, Clock, Context, Event, Stage, SystemClock};
 use repo_core::filter::{Excludes, Marker};
-use repo_core::fs::metadata::EntryMeta;
+use repo_core::fs::metadata::{ChangeDetection, EntryMeta};
 use repo_core::fs::source::{Detail, Links, Listing, LocalSource, OpenFile, Piece, Source};
 use repo_core::fs::{FaultKind, Operation, SourceError};
 use repo_core::id::{BlobId, FileKind};
-use repo_core::ops::archive::{
-    ArchiveError, ArchiveOptions, ChangeDetection, Problem, Report, Skipped, archive,
-};
+use repo_core::ops::archive::{ArchiveError, ArchiveOptions, Problem, Report, Skipped, archive};
 use repo_core::repository::{Reader, Repository, WriteError};
 use repo_core::time::Timestamp;
 use repo_core::walk;

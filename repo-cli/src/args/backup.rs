@@ -5,8 +5,7 @@ use std::ffi::OsString;
 use clap::Args;
 use repo_core::snapshots::GroupBy;
 
-use super::filter::Excludes;
-use super::values;
+use super::filter::LeaveOut;
 
 /// Save files and folders as a new snapshot
 ///
@@ -25,19 +24,7 @@ pub struct Backup {
     pub paths: Vec<OsString>,
 
     #[command(flatten)]
-    pub excludes: Excludes,
-
-    /// Leave out the content of folders marked by a valid CACHEDIR.TAG
-    #[arg(long, help_heading = FILES)]
-    pub exclude_caches: bool,
-
-    /// Leave out the content of folders that hold this file; repeatable
-    #[arg(long, value_name = "NAME[:HEADER]", help_heading = FILES)]
-    pub exclude_if_present: Vec<OsString>,
-
-    /// Leave out files larger than this, such as 200m
-    #[arg(long, value_name = "SIZE", value_parser = values::size, help_heading = FILES)]
-    pub exclude_larger_than: Option<u64>,
+    pub leave_out: LeaveOut,
 
     /// Stay on the file systems of the given paths
     #[arg(short = 'x', long, help_heading = FILES)]

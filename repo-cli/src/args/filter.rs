@@ -4,6 +4,8 @@ use std::ffi::OsString;
 
 use clap::Args;
 
+use super::values;
+
 /// Which snapshots: all that pass every kind of filter given.
 #[derive(Debug, Clone, Default, Args)]
 pub struct SnapshotFilter {
@@ -38,6 +40,25 @@ pub struct Excludes {
     /// The same, ignoring case
     #[arg(long, value_name = "FILE", help_heading = FILES)]
     pub iexclude_file: Vec<OsString>,
+}
+
+/// All that a backup may leave out.
+#[derive(Debug, Clone, Default, Args)]
+pub struct LeaveOut {
+    #[command(flatten)]
+    pub patterns: Excludes,
+
+    /// Leave out the content of folders marked by a valid CACHEDIR.TAG
+    #[arg(long, help_heading = FILES)]
+    pub exclude_caches: bool,
+
+    /// Leave out the content of folders that hold this file; repeatable
+    #[arg(long, value_name = "NAME[:HEADER]", help_heading = FILES)]
+    pub exclude_if_present: Vec<OsString>,
+
+    /// Leave out files larger than this, such as 200m
+    #[arg(long, value_name = "SIZE", value_parser = values::size, help_heading = FILES)]
+    pub exclude_larger_than: Option<u64>,
 }
 
 /// Which files alone to take.

@@ -22,6 +22,7 @@ pub mod cat;
 pub mod check;
 pub mod copy;
 pub mod diff;
+pub mod du;
 pub mod dump;
 pub mod find;
 pub mod forget;
@@ -32,6 +33,7 @@ pub mod help;
 pub mod init;
 pub mod key;
 pub mod list;
+pub mod log;
 pub mod ls;
 pub mod mount;
 pub mod quickstart;
@@ -40,6 +42,7 @@ pub mod restore;
 pub mod rewrite;
 pub mod serve;
 pub mod stats;
+pub mod status;
 pub mod snapshots;
 pub mod tag;
 pub mod unlock;
@@ -83,7 +86,10 @@ pub enum Command {
     Ls(ls::Ls),
     Restore(Box<restore::Restore>),
     Find(Box<find::Find>),
+    Log(log::Log),
     Diff(diff::Diff),
+    Status(Box<status::Status>),
+    Du(du::Du),
     Dump(dump::Dump),
     Stats(stats::Stats),
     Mount(Box<mount::Mount>),

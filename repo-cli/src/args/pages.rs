@@ -9,7 +9,10 @@ use super::Typed;
 /// The commands as the first page shows them.
 const GROUPS: [(&str, &[&str]); 4] = [
     ("Every day", &["quickstart", "backup", "snapshots", "restore", "check"]),
-    ("Look into snapshots", &["ls", "find", "diff", "dump", "stats", "mount", "serve"]),
+    (
+        "Look into snapshots",
+        &["ls", "find", "log", "diff", "status", "dump", "stats", "du", "mount", "serve"],
+    ),
     (
         "Look after a repository",
         &[

@@ -14,7 +14,8 @@ use super::filter::{Excludes, Includes, SnapshotFilter};
 #[command(after_help = "Examples:\n  \
     larder restore latest --target /tmp/back\n  \
     larder restore latest --target /tmp/back --include '*.odt'\n  \
-    larder restore 1a2b3c4d:/home/ada --target /home/ada --overwrite if-changed")]
+    larder restore 1a2b3c4d:/home/ada --target /home/ada --overwrite if-changed\n  \
+    larder restore 1a2b3c4d --as-copy ~/letter.txt")]
 pub struct Restore {
     /// Which snapshot
     #[arg(value_name = "SNAPSHOT[:FOLDER]")]
@@ -23,6 +24,10 @@ pub struct Restore {
     /// Folder to restore into
     #[arg(short, long, value_name = "DIR")]
     pub target: Option<OsString>,
+
+    /// Restore one file beside itself, as NAME.VERSION.EXT; without SNAPSHOT from the newest that has it
+    #[arg(long, value_name = "FILE")]
+    pub as_copy: Option<OsString>,
 
     /// When to overwrite what exists
     #[arg(long, value_name = "WHEN", default_value = "always")]

@@ -9,12 +9,9 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
 use repo_core::backend::DryRunBackend;
-use repo_core::filter::Excludes;
-use repo_core::fs::metadata::Atime;
+use repo_core::fs::metadata::{Atime, ChangeDetection};
 use repo_core::fs::source::{LocalSource, Source};
-use repo_core::ops::archive::{
-    ArchiveError, ArchiveOptions, ChangeDetection, Origin, ParentChoice, Report, archive,
-};
+use repo_core::ops::archive::{ArchiveError, ArchiveOptions, Origin, ParentChoice, Report, archive};
 use repo_core::repository::{Repository, WriterOptions};
 
 use crate::args::backup::Backup;
@@ -89,15 +86,6 @@ fn dry(repository: &Repository) -> Repository {
     repository.with_backend(Arc::new(DryRunBackend::new(repository.backend().clone())))
 }
 
-/// What is left out: what was typed, and the cache itself.
-fn excludes(session: &Session, args: &Backup) -> Result<Excludes> {
-    let mut excludes = patterns::excludes(session, args)?;
-    if let Some(cache) = session.cache_base(&Session::location(&session.settings.repository)?) {
-        excludes.patterns.extend(patterns::folder(&cache));
-    }
-    Ok(excludes)
-}
-
 fn options(session: &Session, args: &Backup) -> Result<ArchiveOptions> {
     let settings = &session.settings;
     let writer = WriterOptions {
@@ -124,12 +112,13 @@ fn options(session: &Session, args: &Backup) -> Result<ArchiveOptions> {
         time,
         tags: args.tags.iter().flat_map(|tags| values::tags(tags)).filter(|tag| !tag.is_empty()).collect(),
         excludes_on_record: args
-            .excludes
+            .leave_out
+            .patterns
             .exclude
             .iter()
             .map(|pattern| pattern.to_string_lossy().into_owned())
             .collect(),
-        select: Arc::new(excludes(session, args)?),
+        select: Arc::new(patterns::leave_out(session, &args.leave_out)?),
         one_file_system: args.one_file_system,
         parent: match &args.parent {
             _ if args.force || args.stdin => ParentChoice::None,

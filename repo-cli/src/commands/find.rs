@@ -8,13 +8,14 @@ use anyhow::Result;
 use repo_core::filter::Case;
 use repo_core::format::Node;
 use repo_core::format::json::{Array, Object};
-use repo_core::ops::query::find::{FindError, FoundEntry, Names, entries};
-use repo_core::repository::{LockKind, Reader};
+use repo_core::ops::query::find::{FindError, FoundEntry, Names, NearSearch, entries, entries_near};
+use repo_core::repository::{LockKind, Reader, Repository};
 use repo_core::snapshots::Stored;
 
 use crate::args::find::Find;
 use crate::args::values;
 use crate::exit::{sentence, wrong};
+use crate::near::Near;
 use crate::select::{self, Paths};
 use crate::session::Session;
 use crate::ui::amount::date_time;
@@ -40,20 +41,56 @@ pub fn run(session: &Session, args: &Find) -> Result<()> {
     if !args.reverse {
         found.reverse();
     }
-    let reader = Reader::new(&repository, repository.load_index(&session.context)?);
     let mut broken = Broken::default();
     if args.blob || args.tree || args.pack {
+        let reader = Reader::new(&repository, repository.load_index(&session.context)?);
         objects::run(session, args, &reader, &found, &mut broken)?;
     } else {
-        let finds = entries(&session.context, &reader, &found, &names);
-        if session.settings.json {
-            print_json(session, finds, &mut broken)?;
-        } else {
-            print_text(session, args, finds, &mut broken)?;
-        }
+        by_name(session, args, &repository, (&found, &names), &mut broken)?;
     }
     broken.verdict()?;
     many.verdict(session)
+}
+
+/// Looks into the search index where there is one, and else into the trees.
+fn by_name(
+    session: &Session,
+    args: &Find,
+    repository: &Repository,
+    (found, names): (&[Stored], &Names),
+    broken: &mut Broken,
+) -> Result<()> {
+    let near = Near::open(session, repository, found)?;
+    let searched = match &near.index {
+        None => print(session, args, entries(&session.context, near.reader()?, found, names), broken),
+        Some(index) => {
+            let view = index.view()?;
+            let search = NearSearch::new(&view, names)?;
+            let reader = if near.covers_all { None } else { Some(near.reader()?) };
+            print(session, args, entries_near(&session.context, &search, reader, found, names), broken)
+        }
+    };
+    searched.map_err(|error| match error.downcast::<FindError>() {
+        Ok(FindError::Near(error)) => {
+            near.give_up(&error);
+            wrong("the search has stopped in the middle", "Run the same again.")
+        }
+        Ok(error) => error.into(),
+        Err(error) => error,
+    })
+}
+
+fn print<'a>(
+    session: &Session,
+    args: &Find,
+    finds: impl Iterator<Item = Result<FoundEntry<'a>, FindError>>,
+    broken: &mut Broken,
+) -> Result<()> {
+    if session.settings.json {
+        print_json(session, finds, broken)
+    } else {
+        print_text(session, args, finds, broken)
+    }
 }
 
 fn names(session: &Session, args: &Find) -> Result<Names> {

@@ -6,6 +6,7 @@ mod cat;
 mod check;
 mod copy;
 mod diff;
+mod du;
 mod dump;
 mod find;
 mod forget;
@@ -16,6 +17,7 @@ mod help;
 mod init;
 mod key;
 mod list;
+mod log;
 mod ls;
 mod mount;
 mod quickstart;
@@ -25,6 +27,7 @@ mod rewrite;
 mod serve;
 mod snapshots;
 mod stats;
+mod status;
 mod tag;
 mod unlock;
 mod version;
@@ -70,7 +73,10 @@ fn run_command(session: &Session, command: Command, typed: &Global) -> Result<()
         Command::Prune(args) => prune::run(session, &args),
         Command::Repair(args) => repair::run(session, &args),
         Command::RebuildIndex(args) => repair::index(session, &args.index),
+        Command::Du(args) => du::run(session, &args),
         Command::Find(args) => find::run(session, &args),
+        Command::Log(args) => log::run(session, &args),
+        Command::Status(args) => status::run(session, &args),
         Command::Dump(args) => dump::run(session, &args),
         Command::Mount(args) => mount::run(session, &args),
         Command::Serve(args) => serve::run(session, &args),

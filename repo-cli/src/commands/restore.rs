@@ -1,5 +1,7 @@
 //! `restore`: a snapshot, or part of it, becomes files.
 
+mod beside; // --as-copy
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,7 +11,7 @@ use repo_core::filter::{Selection, clean};
 use repo_core::format::json::Object;
 use repo_core::fs::metadata::Names;
 use repo_core::fs::target::{Fidelity, Layout, Owner};
-use repo_core::ops::restore::{Overwrite, Report, RestoreOptions, restore};
+use repo_core::ops::restore::{BesideOptions, Overwrite, Report, RestoreOptions, restore};
 
 use crate::args::restore::{Overwrite as Typed, Restore};
 use crate::commands::ls::heading;
@@ -23,6 +25,11 @@ use crate::ui::screen::Level;
 use crate::ui::views::RestoreView;
 
 pub fn run(session: &Session, args: &Restore) -> Result<()> {
+    if let Some(file) = &args.as_copy {
+        let options = BesideOptions { layout: layout(args), fidelity: fidelity(session, args)? };
+        forbid_beside(args)?;
+        return beside::run(session, args, file, &options);
+    }
     let (typed, target) = checked(args)?;
     let (id, folder) = select::split(typed);
     let options = options(session, args, folder, &target)?;
@@ -94,7 +101,6 @@ fn options(session: &Session, args: &Restore, folder: &str, target: &Path) -> Re
             "Without one, everything on this machine that is not in the snapshot would be removed.",
         ));
     }
-    let owner = if args.ownership_by_name { Owner::Names(Arc::new(Names::system())) } else { Owner::Numbers };
     Ok(RestoreOptions {
         lock: session.lock_options(),
         folder: Path::new("/").join(folder.trim_start_matches('/')),
@@ -106,8 +112,8 @@ fn options(session: &Session, args: &Restore, folder: &str, target: &Path) -> Re
             Typed::Never => Overwrite::Never,
         },
         delete: args.delete,
-        layout: if args.sparse { Layout::Sparse } else { Layout::Dense },
-        fidelity: Fidelity { owner, xattrs: patterns::xattrs(session, args)?, ..Fidelity::default() },
+        layout: layout(args),
+        fidelity: fidelity(session, args)?,
         verify: args.verify,
         dry_run: args.dry_run,
         thaw: session.thaw()?,
@@ -115,6 +121,38 @@ fn options(session: &Session, args: &Restore, folder: &str, target: &Path) -> Re
         scan: session.screen.json || session.screen.redraws,
         ..RestoreOptions::default()
     })
+}
+
+fn layout(args: &Restore) -> Layout {
+    if args.sparse { Layout::Sparse } else { Layout::Dense }
+}
+
+fn fidelity(session: &Session, args: &Restore) -> Result<Fidelity> {
+    let owner = if args.ownership_by_name { Owner::Names(Arc::new(Names::system())) } else { Owner::Numbers };
+    Ok(Fidelity { owner, xattrs: patterns::xattrs(session, args)?, ..Fidelity::default() })
+}
+
+/// A copy beside a file is one file at one place, and replaces nothing.
+fn forbid_beside(args: &Restore) -> Result<()> {
+    let (out, only) = (&args.excludes, &args.includes);
+    let patterns = [&out.exclude, &out.iexclude, &out.exclude_file, &out.iexclude_file];
+    let patterns =
+        patterns.into_iter().chain([&only.include, &only.iinclude, &only.include_file, &only.iinclude_file]);
+    let senseless = [
+        (args.target.is_some(), "--target"),
+        (args.delete, "--delete"),
+        (args.dry_run, "--dry-run"),
+        (args.verify, "--verify"),
+        (args.overwrite != Typed::Always, "--overwrite"),
+        (patterns.into_iter().any(|list| !list.is_empty()), "includes and excludes"),
+    ];
+    match senseless.into_iter().find(|(is_given, _)| *is_given) {
+        None => Ok(()),
+        Some((_, flag)) => Err(wrong(
+            format!("--as-copy and {flag} are mutually exclusive"),
+            "--as-copy restores one file beside itself and replaces nothing; use --target for all else.",
+        )),
+    }
 }
 
 fn tell(session: &Session, report: &Report, duration: Duration) {

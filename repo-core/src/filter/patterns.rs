@@ -118,6 +118,26 @@ impl Patterns {
     }
 }
 
+impl Patterns {
+    /// Whether a path may match whose ancestors do not, as far as its last name says. Takes a name without slashes.
+    pub fn may_end_in(&self, name: &[u8]) -> bool {
+        let lower;
+        let name = match self.case {
+            Case::Sensitive => name,
+            Case::Insensitive => {
+                lower = to_lower(name);
+                &lower
+            }
+        };
+        let last = |pattern: &Pattern| match pattern.runs.last().and_then(|run| run.last()) {
+            Some(part) => part.matches(name),
+            // It ends in `**`.
+            None => true,
+        };
+        self.list.iter().any(|pattern| !pattern.negated && last(pattern))
+    }
+}
+
 #[derive(Debug, Clone)]
 struct Pattern {
     negated: bool,

@@ -10,7 +10,8 @@ use super::error::FormatError;
 use super::json::{Array, Base64, Object, Reader, Unknown, Value, is_plain, write_escaped, write_id};
 use super::mode::Mode;
 use super::name::{NameError, checked_name, quote_name, unquote_name};
-use crate::id::{DataId, TreeId};
+use crate::hash::{Hasher, sha256};
+use crate::id::{DataId, Id, TreeId};
 use crate::time::Time;
 
 /// What an entry is.
@@ -164,6 +165,23 @@ impl Node {
     /// Whether it is a regular file.
     pub fn is_file(&self) -> bool {
         self.kind == NodeKind::File
+    }
+
+    /// A name for what it holds, whatever its metadata: of a file the hash of its chunks' names, of a link that of where
+    /// it points, of a directory its tree. `None` for all else, which holds nothing.
+    ///
+    /// Equal names mean equal content. Files that were cut in other ways have other names for the same content.
+    pub fn content_id(&self) -> Option<Id> {
+        match self.kind {
+            NodeKind::File => {
+                let mut hasher = Hasher::new();
+                self.content.iter().flatten().for_each(|chunk| hasher.update(chunk.id().as_bytes()));
+                Some(hasher.finish())
+            }
+            NodeKind::Symlink => Some(sha256(&self.link_target)),
+            NodeKind::Dir => self.subtree.map(Into::into),
+            _ => None,
+        }
     }
 
     /// The name's bytes, if they are exactly one component of a path.

@@ -6,6 +6,7 @@ pub mod restore; // a snapshot → files below a directory
 pub mod forget; // snapshots + rules → those that go
 pub mod tag; // other tags, protection included
 pub mod rewrite; // new snapshots from old ones
+pub mod status; // what differs from a snapshot now
 pub mod query; // ls, find, diff, stats, dump
 pub mod prune; // frees what no snapshot needs
 pub mod copy; // snapshots of one repository into another

@@ -5,11 +5,13 @@
 //! exhaust the stack.
 
 mod ahead;
+mod locate;
 mod lookup;
 mod reach;
 mod stream;
 
 pub(crate) use ahead::Ahead;
+pub use locate::{Child, Folders, Located, Locator};
 pub use lookup::{LookupError, lookup, lookup_dir};
 pub use reach::{Reached, SeenTrees, reach};
 pub(crate) use stream::child_path;

@@ -3,9 +3,12 @@
 //! In: what the machine says about an entry, or a node of a tree. Out: the other of the two. Never reads a
 //! file's content.
 
+mod change;
 mod names;
 mod node;
 
+pub use change::ChangeDetection;
+pub(crate) use change::{is_racy, is_same_time};
 pub use names::Names;
 pub use node::{Atime, to_node};
 

@@ -7,12 +7,14 @@ mod directories;
 mod file;
 mod local;
 mod relocated;
+mod select;
 mod stream;
 mod with_files;
 pub mod targets;
 
 pub use local::LocalSource;
 pub use relocated::RelocatedSource;
+pub use select::{Everything, NoMarker, Select};
 pub use stream::StreamSource;
 pub use with_files::WithFiles;
 

@@ -3,12 +3,12 @@
 //! In: bytes at offsets, in any order and from several threads. Out: the file under its name, once it is
 //! complete. Dropped before, it is removed; set aside, it costs no descriptor until it is taken up again.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rustix::fs::{AtFlags, Mode, OFlags};
+use rustix::fs::{AtFlags, Mode, OFlags, RenameFlags};
 use rustix::io::{Errno, retry_on_intr};
 
 use super::Target;
@@ -159,6 +159,21 @@ impl TargetFile {
         Ok(())
     }
 
+    /// Moves a new file to its name if nothing stands there. If something does, it stays, the file is removed, and the
+    /// error is of kind [`FaultKind::Changed`].
+    pub fn commit_new(mut self) -> Result<(), TargetError> {
+        let Some(temporary) = &self.temporary else { return Ok(()) };
+        match move_to_free(&self.directory, temporary, &self.name) {
+            Ok(()) => self.temporary = None,
+            Err(Errno::EXIST) => {
+                let path = self.shown.join(&self.path);
+                return Err(TargetError::new(FaultKind::Changed, Operation::Rename, path));
+            }
+            Err(errno) => return Err(self.error(errno, Operation::Rename)),
+        }
+        Ok(())
+    }
+
     /// Sets the file aside to save its descriptors.
     pub fn suspend(mut self) -> Result<Suspended, TargetError> {
         let stat = rustix::fs::fstat(&self.file).map_err(|errno| self.error(errno, Operation::Stat))?;
@@ -229,6 +244,20 @@ fn data_runs(offset: u64, bytes: &[u8]) -> impl Iterator<Item = (u64, &[u8])> {
         let run = bytes.get(start..at).filter(|run| !run.is_empty())?;
         Some((offset + start as u64, run))
     })
+}
+
+/// Renames without ever replacing anything.
+fn move_to_free(directory: &OwnedFd, temporary: &OsStr, name: &OsStr) -> Result<(), Errno> {
+    match rustix::fs::renameat_with(directory, temporary, directory, name, RenameFlags::NOREPLACE) {
+        Err(errno) if errno == Errno::INVAL || errno == Errno::NOSYS || errno == Errno::NOTSUP => {
+            // Some file systems cannot; a second name for the file is refused as well where something stands.
+            rustix::fs::linkat(directory, temporary, directory, name, AtFlags::empty())?;
+            // Should this fail, the file is there under its name, and once more under one that tells what it is.
+            let _ = rustix::fs::unlinkat(directory, temporary, AtFlags::empty());
+            Ok(())
+        }
+        result => result,
+    }
 }
 
 fn is_about_space(errno: Errno) -> bool {

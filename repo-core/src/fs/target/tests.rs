@@ -466,3 +466,22 @@ fn target_itself_may_be_reached_through_a_link() {
     assert!(ground.at("d").is_dir());
     assert_eq!(target.shown(Path::new("d")), ground.at("self/d"));
 }
+
+#[test]
+fn a_new_file_takes_no_name_that_is_taken() {
+    let ground = Ground::new();
+    let new = |content: &[u8]| {
+        let file = ground.target.create_file(Path::new("a"), content.len() as u64, Layout::Dense).unwrap();
+        file.write_at(0, content).unwrap();
+        file.commit_new()
+    };
+    new(b"first").unwrap();
+    assert_eq!(new(b"second").unwrap_err().kind(), FaultKind::Changed);
+    assert_eq!(
+        (fs::read(ground.at("a")).unwrap().as_slice(), ground.names()),
+        (&b"first"[..], vec!["a".to_owned()])
+    );
+    fs::remove_file(ground.at("a")).unwrap();
+    symlink("../witness", ground.at("a")).unwrap();
+    assert_eq!(new(b"third").unwrap_err().kind(), FaultKind::Changed);
+}

@@ -2,23 +2,17 @@
 
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
 
 use crate::context::{Change, Context, Event};
 use crate::format::{Node, NodeKind, Snapshot};
-use crate::fs::metadata::EntryMeta;
+use crate::fs::metadata::{ChangeDetection, EntryMeta, is_racy, is_same_time};
 use crate::id::{BlobId, SnapshotId, TreeId};
 use crate::ops::archive::options::Origin;
 use crate::ops::archive::report::ParentUnreadable;
 use crate::repository::{Reader, Repository};
 use crate::snapshots::{self, Filter, GroupBy, SelectError, Stored, Wanted};
-use crate::time::{Time, Timestamp, Zone};
+use crate::time::{Timestamp, Zone};
 use crate::walk::Ahead;
-
-/// Clocks of file systems advance in steps: a change right after a file was read may bear the time before.
-const GRAIN: Duration = Duration::from_millis(10);
-/// The step of file systems that keep whole seconds only (FAT: two).
-const COARSE_GRAIN: Duration = Duration::from_secs(2);
 
 /// Which snapshot to compare with.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,15 +29,6 @@ impl Default for ParentChoice {
     fn default() -> Self {
         Self::Newest(GroupBy::default())
     }
-}
-
-/// When a file counts as unchanged: type, size and time of its last change always count.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct ChangeDetection {
-    /// The time of the last metadata change does not count.
-    pub ignore_ctime: bool,
-    /// Neither the inode number nor the time of the last metadata change count.
-    pub ignore_inode: bool,
 }
 
 /// Finds the parent. Not finding one is an error only if one was named.
@@ -119,23 +104,7 @@ impl Parent {
         zone: &Zone,
         change: ChangeDetection,
     ) -> bool {
-        let same_time =
-            |time: Timestamp, recorded: Time| zone.at(time).clamp_year().instant == recorded.instant;
-        let ignore_ctime = change.ignore_ctime || change.ignore_inode;
-        node.kind == NodeKind::File
-            && node.content.is_some()
-            && node.size == meta.size
-            && same_time(meta.mtime, node.mtime)
-            && (ignore_ctime || same_time(meta.ctime, node.ctime))
-            && (change.ignore_inode || node.inode == meta.inode)
-            && !self.is_racy(meta)
-    }
-
-    /// Whether the entry may have changed within the clock's grain after the parent read it.
-    fn is_racy(&self, meta: &EntryMeta) -> bool {
-        let whole_seconds = meta.mtime.nanos == 0 && meta.ctime.nanos == 0;
-        let grain = if whole_seconds { COARSE_GRAIN } else { GRAIN };
-        meta.ctime.max(meta.mtime).saturating_add(grain) >= self.safe_before
+        change.has_content_of(meta, node, zone, self.safe_before)
     }
 
     /// Whether an entry's extended attributes are surely those that the parent recorded.
@@ -143,8 +112,8 @@ impl Parent {
         self.same_view
             && node.inode == meta.inode
             && node.device_id == meta.device
-            && zone.at(meta.ctime).clamp_year().instant == node.ctime.instant
-            && !self.is_racy(meta)
+            && is_same_time(meta.ctime, node.ctime, zone)
+            && !is_racy(meta, self.safe_before)
     }
 
     /// Plain length in bytes of a blob that the repository has.

@@ -26,15 +26,13 @@ mod options;
 mod report;
 mod run;
 mod scan;
-mod select;
 mod tree;
 mod walker;
 
-pub use change::{ChangeDetection, ParentChoice};
+pub use change::ParentChoice;
 pub use edit::ChangedPaths;
 pub use options::{ArchiveOptions, Origin};
 pub use report::{ArchiveError, Lost, Problem, Report, Skipped};
-pub use select::{Everything, NoMarker, Select};
 
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError};

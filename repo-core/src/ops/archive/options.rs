@@ -4,10 +4,10 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::fs::metadata::Atime;
-use crate::ops::archive::change::{ChangeDetection, ParentChoice};
+use crate::fs::metadata::{Atime, ChangeDetection};
+use crate::fs::source::{Everything, Select};
+use crate::ops::archive::change::ParentChoice;
 use crate::ops::archive::edit::ChangedPaths;
-use crate::ops::archive::select::{Everything, Select};
 use crate::repository::{LockOptions, LockOwner, WriterOptions};
 use crate::time::Time;
 

@@ -10,11 +10,17 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
 use std::slice;
 
+mod near; // from the search index
+
+pub use near::NearSearch;
+
 use crate::context::{Cancelled, Context};
-use crate::filter::{Case, InvalidPatterns, Patterns};
+use crate::filter::{Case, InvalidPatterns, Matched, Patterns};
+use crate::format::Node;
 use crate::id::{BlobId, BlobKind, Id, PackId, SnapshotId, TreeId};
 use crate::index::Index;
 use crate::repository::Reader;
+use crate::search::SearchError;
 use crate::snapshots::Stored;
 use crate::time::Timestamp;
 use crate::walk::{Entry, Walk, WalkError};
@@ -31,6 +37,9 @@ pub enum FindError {
         /// Why.
         source: WalkError,
     },
+    /// The search index is of no use. What was found before is right; nothing follows.
+    #[error(transparent)]
+    Near(SearchError),
     /// The run was asked to stop. Nothing follows.
     #[error(transparent)]
     Cancelled(#[from] Cancelled),
@@ -76,6 +85,23 @@ impl Names {
     }
 }
 
+impl Names {
+    fn check(&self, path: &Path) -> Matched {
+        let mut all = Matched::default();
+        for list in &self.patterns {
+            let matched = list.check(path.as_os_str().as_encoded_bytes());
+            all.path |= matched.path;
+            all.below |= matched.below;
+        }
+        all
+    }
+
+    fn is_in_time(&self, node: &Node) -> bool {
+        let mtime = node.mtime.instant;
+        self.oldest.is_none_or(|oldest| oldest <= mtime) && self.newest.is_none_or(|newest| mtime <= newest)
+    }
+}
+
 /// An entry that was found.
 #[derive(Debug, Clone)]
 pub struct FoundEntry<'a> {
@@ -93,6 +119,30 @@ pub fn entries<'a>(
     names: &'a Names,
 ) -> impl Iterator<Item = Result<FoundEntry<'a>, FindError>> + use<'a> {
     Search::new(context, reader, snapshots, names)
+}
+
+/// Looks for entries by name, in the search index where it covers a snapshot. `reader` is asked for the others.
+///
+/// Finds are the same, and in the same order, as those of [`entries`].
+pub fn entries_near<'a>(
+    context: &'a Context,
+    near: &'a NearSearch<'a>,
+    reader: Option<&'a Reader>,
+    snapshots: &'a [Stored],
+    names: &'a Names,
+) -> impl Iterator<Item = Result<FoundEntry<'a>, FindError>> + use<'a> {
+    snapshots.iter().flat_map(move |snapshot| {
+        let (near, far) = match (near.in_snapshot(context, snapshot), reader) {
+            (Ok(Some(found)), _) => (found.into_iter().map(Ok).collect(), None),
+            (Ok(None), Some(reader)) => {
+                (Vec::new(), Some(entries(context, reader, slice::from_ref(snapshot), names)))
+            }
+            (Ok(None), None) => (Vec::new(), None),
+            (Err(SearchError::Cancelled(cancelled)), _) => (vec![Err(cancelled.into())], None),
+            (Err(error), _) => (vec![Err(FindError::Near(error))], None),
+        };
+        near.into_iter().chain(far.into_iter().flatten())
+    })
 }
 
 /// Which blobs are looked for.
@@ -238,19 +288,11 @@ impl<'a> Wanted<'a> for &Names {
     fn root(&self, _: &'a Stored, _: &mut VecDeque<FoundEntry<'a>>) {}
 
     fn entry(&self, snapshot: &'a Stored, entry: Entry, found: &mut VecDeque<FoundEntry<'a>>) -> bool {
-        let (mut matches, mut below) = (false, false);
-        for list in &self.patterns {
-            let matched = list.check(entry.path.as_os_str().as_encoded_bytes());
-            matches |= matched.path;
-            below |= matched.below;
-        }
-        let mtime = entry.node.mtime.instant;
-        let in_time = self.oldest.is_none_or(|oldest| oldest <= mtime)
-            && self.newest.is_none_or(|newest| mtime <= newest);
-        if matches && in_time {
+        let matched = self.check(&entry.path);
+        if matched.path && self.is_in_time(&entry.node) {
             found.push_back(FoundEntry { snapshot, entry });
         }
-        below
+        matched.below
     }
 }
 

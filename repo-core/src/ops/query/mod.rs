@@ -8,3 +8,5 @@ pub mod dump; // the content of a file, or of a folder
 pub mod stats; // how much there is
 pub mod diff; // what changed from one tree to another
 pub mod find; // entries by name or by blob
+pub mod log; // all versions of a file
+pub mod usage; // what some snapshots alone need, by folder

@@ -11,6 +11,7 @@
 //! nothing below it changes any more. So memory does not depend on how large the snapshot is. What cannot be
 //! restored is told and listed in the report; the rest is restored.
 
+mod beside;
 mod cold;
 mod existing;
 mod finish;
@@ -20,6 +21,7 @@ mod report;
 mod run;
 mod write;
 
+pub use beside::{Beside, BesideError, BesideOptions, restore_beside};
 pub use options::{Existing, Overwrite, RestoreOptions};
 pub use report::{Problem, Report, RestoreError, Skipped, Summary};
 

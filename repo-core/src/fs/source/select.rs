@@ -1,4 +1,6 @@
 //! What of a source is wanted.
+//!
+//! In: paths, and rules. Out: whether an entry is looked at. Reads nothing but the first bytes of marker files.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -7,9 +9,10 @@ use std::path::{Path, PathBuf};
 use crate::context::{Context, Event};
 use crate::filter::{Excludes, Marker};
 use crate::fs::SourceError;
-use crate::fs::source::{Entry, Piece, Source};
 
-/// Decides what of a source is archived. Targets themselves are never asked about: who names a thing wants it.
+use super::{Entry, Piece, Source};
+
+/// Decides what of a source is archived, or compared. Targets themselves are never asked about: who names a thing wants it.
 ///
 /// Called from several threads. Everything is wanted by default.
 pub trait Select: Send + Sync {

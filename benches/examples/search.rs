@@ -92,7 +92,8 @@ fn fill(
                 .add(Path::new(TOP).join(format!("d{:05}", file / PER_FOLDER)).join(format!("f{file:07}")));
         }
         let changed = (number > 0).then_some(changed);
-        let options = ArchiveOptions { changed, ..ArchiveOptions::default() };
+        // Nobody else is there, and a lock is waited for.
+        let options = ArchiveOptions { changed, lock: None, ..ArchiveOptions::default() };
         archive(context, repository, &source, &[TOP.into()], &options)?;
     }
     Ok(())

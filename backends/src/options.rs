@@ -140,6 +140,11 @@ impl Options {
         self.connections(location.kind(), 1).map(drop)
     }
 
+    /// The settings that a kind of storage has, without the kind before them.
+    pub fn settings_of(kind: &str) -> &'static [&'static str] {
+        known(kind)
+    }
+
     /// The settings of a local repository.
     pub fn local(&self) -> Result<LocalOptions, OptionsError> {
         let connections = self.connections("local", LocalOptions::default().connections)?;

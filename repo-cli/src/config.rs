@@ -14,7 +14,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use repo_core::backend::Throttle;
 use repo_core::compress::Compression;
-use repo_core::filter::decode_text;
+use repo_core::filter::{GlobMode, decode_text};
 use repo_core::pack::PackSize;
 use repo_core::time::Zone;
 use zeroize::Zeroizing;
@@ -101,6 +101,8 @@ pub struct Settings {
     pub read_concurrency: Option<u32>,
     /// The zone of the local clock.
     pub zone: Zone,
+    /// What several `**` in a pattern stand for.
+    pub glob_mode: GlobMode,
     /// Whether even restic's oddities are kept, such as exit code 0 when an id names nothing.
     pub strict: bool,
     /// What to say on standard error before anything else.
@@ -179,6 +181,7 @@ impl Settings {
         let pack_mib = environment.parsed("PACK_SIZE", str::parse::<u64>)?;
         let pack_mib = typed.pack_size.or(pack_mib).filter(|mib| *mib > 0).unwrap_or(PACK_MIB_DEFAULT);
         let read_concurrency = environment.parsed("READ_CONCURRENCY", str::parse::<u32>)?;
+        let glob_mode = environment.parsed("GLOB_MODE", str::parse::<GlobMode>)?;
         let tz = environment.raw("TZ").map(|value| value.to_string_lossy());
         Ok(Self {
             repository: Access::main(typed, environment),
@@ -196,6 +199,7 @@ impl Settings {
             host: environment.get("HOST"),
             read_concurrency,
             zone: Zone::from_tz(tz.as_deref()),
+            glob_mode: typed.glob_mode.or(glob_mode).unwrap_or_default(),
             strict: environment.get("COMPATIBILITY").is_some_and(|mode| mode == "strict"),
             warnings: features(environment)?,
         })
@@ -408,15 +412,63 @@ fn filled(typed: Option<&String>) -> Option<String> {
     typed.filter(|text| !text.is_empty()).cloned()
 }
 
-/// The feature switches restic knows, and whether they can still be switched.
-const FEATURES: [(&str, bool); 7] = [
-    ("backend-error-redesign", true),
-    ("device-id-for-hardlinks", true),
-    ("s3-restore", true),
-    ("deprecate-legacy-index", false),
-    ("deprecate-s3-legacy-layout", false),
-    ("explicit-s3-anonymous-auth", false),
-    ("safe-forget-keep-tags", false),
+/// A feature switch of restic.
+#[derive(Debug)]
+pub struct Feature {
+    /// Its name in `RESTIC_FEATURES`.
+    pub name: &'static str,
+    /// alpha, beta, or stable: a stable one cannot be switched any more.
+    pub kind: &'static str,
+    /// Whether it is on if nobody says anything.
+    pub default: bool,
+    /// What larder does about it.
+    pub about: &'static str,
+}
+
+/// The feature switches restic knows.
+pub const FEATURES: [Feature; 7] = [
+    Feature {
+        name: "backend-error-redesign",
+        kind: "beta",
+        default: true,
+        about: "requests that stand still are repeated; larder always does so",
+    },
+    Feature {
+        name: "deprecate-legacy-index",
+        kind: "stable",
+        default: true,
+        about: "index files of restic 0.1 are not read",
+    },
+    Feature {
+        name: "deprecate-s3-legacy-layout",
+        kind: "stable",
+        default: true,
+        about: "the layout that restic 0.7 had in buckets is not read",
+    },
+    Feature {
+        name: "device-id-for-hardlinks",
+        kind: "alpha",
+        default: false,
+        about: "device numbers for hard links only; accepted, larder stores them always",
+    },
+    Feature {
+        name: "explicit-s3-anonymous-auth",
+        kind: "stable",
+        default: true,
+        about: "a bucket is used without credentials only with -o s3.unsafe-anonymous-auth",
+    },
+    Feature {
+        name: "s3-restore",
+        kind: "alpha",
+        default: false,
+        about: "cold packs are thawed with -o s3.enable-restore; larder does not ask for the switch",
+    },
+    Feature {
+        name: "safe-forget-keep-tags",
+        kind: "stable",
+        default: true,
+        about: "a policy with an unknown tag does not remove everything",
+    },
 ];
 
 /// Checks `RESTIC_FEATURES`; gives a warning for every switch that cannot be switched any more.
@@ -426,13 +478,13 @@ fn features(environment: &Environment) -> Result<Vec<String>> {
     for pair in text.split(',').map(str::trim).filter(|pair| !pair.is_empty()) {
         let (name, value) = pair.split_once('=').unwrap_or((pair, "true"));
         let correct = "Correct the variable RESTIC_FEATURES.";
-        let Some((_, switchable)) = FEATURES.iter().find(|(known, _)| *known == name) else {
+        let Some(feature) = FEATURES.iter().find(|known| known.name == name) else {
             return Err(wrong(format!("unknown feature flag {name:?}"), correct));
         };
         if values::boolean(value).is_none() {
             return Err(wrong(format!("failed to parse value {value:?} for feature flag {name}"), correct));
         }
-        if !switchable {
+        if feature.kind == "stable" {
             warnings.push(format!(
                 "feature flag {name:?} is always enabled and will be removed in a future release"
             ));
@@ -493,6 +545,69 @@ mod tests {
         check("RESTIC_FEATURES", "s3-restore,device-id-for-hardlinks=false", true);
         check("RESTIC_FEATURES", "foo", false);
         check("RESTIC_FEATURES", "s3-restore=x", false);
+    }
+
+    /// Every variable that the table of restic's flags names is heard, and the flag goes before it.
+    #[test]
+    fn every_variable_of_restic_is_heard() {
+        const TABLE: &str = include_str!("../../tests/suite/parity/flags.txt");
+        let debug = |settings: Settings| {
+            let Settings {
+                repository, storage, cache, compression, pack_mib, host, read_concurrency, ..
+            } = settings;
+            let Access { location, location_file, password, key_hint, .. } = repository;
+            let password = (password.file, password.command);
+            format!(
+                "{location:?} {location_file:?} {password:?} {key_hint:?} {:?} {cache:?} {compression:?} {pack_mib} \
+                 {host:?} {read_concurrency:?}",
+                storage.network
+            )
+        };
+        let mut seen = 0;
+        for line in TABLE.lines().filter(|line| !line.starts_with('#')) {
+            let cells: Vec<&str> = line.split('|').map(str::trim).collect();
+            let (command, flag, variable) = (cells[0], cells[1], cells[5]);
+            if variable == "-" || flag.ends_with('2') || flag.starts_with("from-") {
+                continue; // the other repository is looked at below
+            }
+            let value = match flag {
+                "compression" => "max",
+                "pack-size" | "read-concurrency" => "7",
+                _ => "/some/thing",
+            };
+            let heard = debug(settings("", &[(variable, value)]).unwrap());
+            assert_ne!(heard, debug(settings("", &[]).unwrap()), "{variable} of {command} --{flag}");
+            if command == "global" {
+                let typed = format!("--{flag} {value}");
+                assert_eq!(debug(settings(&typed, &[]).unwrap()), heard, "{typed}");
+                let other = if value == "/some/thing" { "/else/where" } else { "8" };
+                let other = if flag == "compression" { "off" } else { other };
+                assert_eq!(
+                    debug(settings(&typed, &[(variable, other)]).unwrap()),
+                    heard,
+                    "{typed} goes first"
+                );
+            }
+            seen += 1;
+        }
+        assert!(seen > 20, "only {seen} variables");
+        for (prefix, suffix) in [("RESTIC_FROM_", ""), ("RESTIC_", "2")] {
+            let name = |name: &str| format!("{prefix}{name}{suffix}");
+            let variables =
+                ["REPOSITORY", "PASSWORD_FILE", "PASSWORD_COMMAND", "PASSWORD", "KEY_HINT"].map(name);
+            let environment: Environment =
+                variables.iter().map(|name| (name.clone(), OsString::from(name))).collect();
+            let Access { location, password, key_hint, .. } =
+                Access::other(&FromRepository::default(), &environment).unwrap().0;
+            let heard = [
+                location,
+                password.file,
+                password.command,
+                password.value.map(|value| value.to_string()),
+                key_hint,
+            ];
+            assert_eq!(heard.map(Option::unwrap), variables);
+        }
     }
 
     #[test]

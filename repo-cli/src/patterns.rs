@@ -107,7 +107,8 @@ fn list(
     if patterns.is_empty() {
         return Ok(None);
     }
-    Patterns::new(&patterns, case).map(Some).map_err(|error| {
+    let made = Patterns::new(&patterns, case).map(|list| Some(list.with_mode(session.settings.glob_mode)));
+    made.map_err(|error| {
         let broken: Vec<_> = error.patterns.iter().map(|bytes| String::from_utf8_lossy(bytes)).collect();
         wrong(
             format!("--{flag}: invalid pattern(s) provided:\n{}", broken.join("\n")),

@@ -128,6 +128,8 @@ pub enum Stage {
     Thaw,
     /// Reading and verifying packs: packs and bytes.
     ReadPacks,
+    /// Asking the storage for the hashes of packs: packs.
+    CompareHashes,
     /// Writing files: files and bytes.
     Restore,
     /// Reading restored files back: files and bytes.

@@ -373,6 +373,20 @@ pub struct Case {
     pub description: String,
     /// What restic does about it, one command after the other.
     pub steps: Vec<Step>,
+    /// What is left after the last step; nothing where that cannot be listed.
+    #[serde(default)]
+    pub final_snapshots: Option<Vec<FinalSnapshot>>,
+}
+
+/// A snapshot after repairs. Its own name is another in every run.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+pub struct FinalSnapshot {
+    /// Its tags.
+    pub tags: Option<Vec<String>>,
+    /// Its tree.
+    pub tree: String,
+    /// The snapshot that it was made from.
+    pub original: Option<String>,
 }
 
 /// A command and restic's answer.

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use repo_core::backend::{Backend, BackendError, Listed, Properties};
-use repo_core::id::{FileId, FileKind};
+use repo_core::id::{FileId, FileKind, Id};
 
 type Deed = Box<dyn FnOnce() + Send>;
 
@@ -85,6 +85,10 @@ impl Backend for MeddledBackend {
     fn list(&self, kind: FileKind) -> Result<Vec<Listed>, BackendError> {
         self.call(format!("list {kind:?}"));
         self.inner.list(kind)
+    }
+
+    fn stored_hash(&self, file: FileId) -> Result<Option<Id>, BackendError> {
+        self.inner.stored_hash(file)
     }
 
     fn remove(&self, file: FileId) -> Result<(), BackendError> {

@@ -131,3 +131,22 @@ fn is_found(memory: MemoryBackend) -> bool {
         Err(_) => true,
     }
 }
+
+/// Storage that hashes what it holds finds a changed pack without sending it.
+#[test]
+fn a_changed_pack_is_found_by_the_storage_s_own_hash() {
+    let fixture = Fixture::unpack("damaged");
+    let healthy = load(&fixture.case("base"));
+    let options = CheckOptions { lock: None, verify_remote: true, ..CheckOptions::default() };
+    let packs = healthy.files().into_keys().filter(|file| file.kind == FileKind::Pack);
+    for pack in packs {
+        let damaged = Arc::new(healthy.copy());
+        damaged.tamper(pack, |bytes| bytes[40] ^= 1);
+        let report = check(&context(), &open(damaged), &options).unwrap();
+        assert_eq!(report.broken_packs(), [pack.id.into()], "{:?}", report.findings);
+        assert_eq!(report.packs_read, 0);
+    }
+    let report = check(&context(), &open(Arc::new(healthy)), &options).unwrap();
+    let remote = report.remote.clone().unwrap();
+    assert!(report.is_sound() && remote.packs == 6 && remote.unknown == 0, "{report:?}");
+}

@@ -26,9 +26,12 @@ mod usage; // what would be free if snapshots went
 mod copy; // snapshots of one repository into another
 mod repair; // what is left of a damaged repository is mended
 mod rewrite; // new snapshots from old ones, as restic makes them
+mod recover; // trees that nobody refers to get a snapshot
+mod migrate; // version 1 becomes version 2; options and features
 mod rolling_check; // checks that go on where the last one ended
 mod damage_found; // what a check finds
 mod forget; // which snapshots go: random policies against restic, stops at every point
+mod forget_size; // snapshots stay until all of it needs so many bytes
 mod manual; // the examples of the manual, run as they stand
 mod seams; // sources that know more than a folder does
 mod query; // answers about snapshots, as restic gives them
@@ -39,6 +42,8 @@ mod cli; // what people and scripts meet: text, JSON, exit codes
 mod kill; // the process is killed in the middle of a backup
 mod cache; // one cache for two programs, and what the program says of its caches
 mod cold; // packs that must be thawed, and a hot half before them
+mod parity; // flags, exit codes, JSON and words are restic's
+mod wrappers; // restic's wrappers, unchanged, with larder in its place
 mod compat; // the real restic and larder on the same repositories
 mod damage; // damaged repositories: the right verdict, never wrong content
 mod rclone; // repositories through rclone, as a child and as a server

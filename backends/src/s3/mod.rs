@@ -26,7 +26,7 @@ use repo_core::Context;
 use repo_core::backend::{Backend, BackendError, ErrorKind, Listed, Operation, Properties, layout};
 use repo_core::id::{FileId, FileKind, Id, PackId};
 use reqsign_aws_v4::{Credential, RequestSigner};
-use reqsign_core::hash::{base64_encode, hex_sha256};
+use reqsign_core::hash::{base64_decode, base64_encode, hex_sha256};
 
 use crate::http::{Client, HttpError, SetupError};
 use crate::location::S3;
@@ -198,6 +198,8 @@ impl S3Backend {
             (CONTENT_LENGTH, Some("0").filter(|_| content.is_empty())),
             (HeaderName::from_static("x-amz-content-sha256"), hex.as_deref()),
             (HeaderName::from_static("x-amz-checksum-sha256"), checksum.as_deref()),
+            // Some servers keep a checksum only if they are told its kind too.
+            (HeaderName::from_static("x-amz-sdk-checksum-algorithm"), checksum.as_ref().map(|_| "SHA256")),
             (HeaderName::from_static("x-amz-storage-class"), class.map(String::as_str)),
             (HeaderName::from_static("x-amz-server-side-encryption"), settings.sse.as_deref()),
             (
@@ -338,6 +340,21 @@ impl Bucket {
         self.signed.ask(request).await.err()
     }
 
+    /// The checksum that the server keeps beside an object, if it is one of the whole object.
+    async fn stored_hash(&self, file: FileId) -> Result<Option<Id>, BackendError> {
+        let mut request = self.request(Method::HEAD, &layout::path(file), "").map(|()| Bytes::new());
+        request.headers_mut().insert("x-amz-checksum-mode", HeaderValue::from_static("ENABLED"));
+        let error = |error| explained(|kind| BackendError::file(kind, Operation::Size, file), error);
+        let head = self.signed.ask(request).await.map_err(error)?;
+        let header = |name: &str| head.headers().get(name).and_then(|value| value.to_str().ok());
+        // Of an object in parts it is a hash of hashes, with their number behind it.
+        let is_whole =
+            !header("x-amz-checksum-type").is_some_and(|kind| kind.eq_ignore_ascii_case("COMPOSITE"));
+        let hash =
+            header("x-amz-checksum-sha256").filter(|_| is_whole).and_then(|text| base64_decode(text).ok());
+        Ok(hash.and_then(|bytes| <[u8; 32]>::try_from(bytes).ok()).map(Id::new))
+    }
+
     /// Asks to make a pack readable; whether it has to be waited for.
     async fn thaw(&self, pack: PackId) -> Result<bool, BackendError> {
         let Some(thaw) = &self.settings.thaw else { return Ok(false) };
@@ -442,6 +459,10 @@ impl Backend for S3Backend {
         if self.bucket().settings.is_cold() {
             self.trees().extend(packs);
         }
+    }
+
+    fn stored_hash(&self, file: FileId) -> Result<Option<Id>, BackendError> {
+        self.call(|bucket| self.runtime.block_on(bucket.stored_hash(file)))
     }
 
     fn thaw(&self, packs: &[PackId]) -> Result<Vec<PackId>, BackendError> {

@@ -13,6 +13,7 @@ use super::values;
 /// Always compares the index with the packs and walks all trees. With --read-data every stored byte is read
 /// and verified too.
 #[derive(Debug, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 pub struct Check {
     /// Only the data of these snapshots
     #[arg(value_name = "SNAPSHOT")]
@@ -36,6 +37,12 @@ pub struct Check {
     /// Read so many bytes of packs (50G), beginning with those that were read longest ago
     #[arg(long, value_name = "SIZE", value_parser = values::size)]
     pub read_data_budget: Option<u64>,
+
+    /// Compare packs with the checksums that the storage keeps of them, without a download; for S3
+    ///
+    /// The storage has to have a SHA-256 of each pack. Larder sends one with every upload to a bucket; restic does not.
+    #[arg(long)]
+    pub verify_remote: bool,
 
     /// Use the local cache
     #[arg(long)]

@@ -76,6 +76,13 @@ pub struct Forget {
     #[arg(long, value_name = "TAG[,TAG…]", help_heading = RULES)]
     pub keep_tag: Vec<String>,
 
+    /// Keep more, the newest first, until what all snapshots need is so much (500G); what is left over goes
+    ///
+    /// Counts what is stored for all snapshots that stay, those kept by other rules and those that the filters leave out
+    /// included, each piece once. Says for each snapshot that goes how much a prune then frees.
+    #[arg(long, value_name = "SIZE", value_parser = values::size, help_heading = RULES)]
+    pub keep_until_size: Option<u64>,
+
     /// Without any rule, remove all that the filters choose
     #[arg(long, help_heading = RULES)]
     pub unsafe_allow_remove_all: bool,
@@ -122,6 +129,10 @@ pub struct Forget {
 
     #[command(flatten)]
     pub pruning: PruneFlags,
+
+    /// Join packs below 80 percent of the target size too
+    #[arg(long, hide = true)]
+    pub repack_small: bool,
 
     /// Outdated form of --host
     #[arg(long, value_name = "HOST", hide = true)]

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use clap::{ArgAction, Args};
+use repo_core::filter::GlobMode;
 
 use super::values;
 
@@ -113,6 +114,10 @@ pub struct Global {
     /// Remove caches that nobody used for 30 days
     #[arg(long, global = true, help_heading = PACKING)]
     pub cleanup_cache: bool,
+
+    /// What several ** in a pattern that begins with / stand for: as in restic, or strictly any number of names each
+    #[arg(long, global = true, value_name = "restic|strict", value_parser = str::parse::<GlobMode>, help_heading = OUTPUT)]
+    pub glob_mode: Option<GlobMode>,
 
     /// Print JSON
     #[arg(long, global = true, help_heading = OUTPUT)]

@@ -64,7 +64,11 @@ fn long_flag(
     out: &mut Vec<OsString>,
 ) {
     let (name, value) = split_value(&word);
-    let found = command.get_arguments().find(|arg| arg.get_long() == Some(&name[2..]));
+    let is_meant = |arg: &&Arg| {
+        arg.get_long() == Some(&name[2..])
+            || arg.get_all_aliases().is_some_and(|others| others.contains(&&name[2..]))
+    };
+    let found = command.get_arguments().find(is_meant);
     match (found, value) {
         (Some(arg), value) if takes_value(arg) => match value.map(OsStr::to_owned).or_else(|| rest.next()) {
             Some(value) => out.push(joined(arg, &value)),

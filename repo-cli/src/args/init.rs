@@ -29,7 +29,7 @@ pub struct Init {
 #[derive(Debug, Clone, Default, Args)]
 pub struct FromRepository {
     /// The other repository [env: RESTIC_FROM_REPOSITORY]
-    #[arg(long, value_name = "LOCATION", help_heading = SOURCE)]
+    #[arg(long, alias = "from", value_name = "LOCATION", help_heading = SOURCE)]
     pub from_repo: Option<String>,
 
     /// File that holds its location

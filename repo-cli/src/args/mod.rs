@@ -35,9 +35,12 @@ pub mod key;
 pub mod list;
 pub mod log;
 pub mod ls;
+pub mod migrate;
 pub mod mount;
+pub mod plain;
 pub mod quickstart;
 pub mod rekey;
+pub mod recover;
 pub mod restore;
 pub mod rewrite;
 pub mod serve;
@@ -47,6 +50,8 @@ pub mod snapshots;
 pub mod tag;
 pub mod unlock;
 pub mod version;
+#[cfg(test)]
+mod parity;
 
 use std::ffi::OsString;
 
@@ -103,12 +108,17 @@ pub enum Command {
     Rekey(rekey::Rekey),
     Repair(repair::Repair),
     RebuildIndex(repair::RebuildIndex),
+    Recover(recover::Recover),
+    Migrate(migrate::Migrate),
     Key(key::Key),
     Unlock(unlock::Unlock),
     Cat(cat::Cat),
     List(list::List),
     Cache(cache::Cache),
     Generate(generate::Generate),
+    Options(plain::Options),
+    Features(plain::Features),
+    SelfUpdate(plain::SelfUpdate),
     Version(version::Version),
     Help(help::Help),
 }
@@ -130,6 +140,8 @@ pub fn parse(line: impl IntoIterator<Item = OsString>) -> Result<Typed, Mistake>
     Ok(typed)
 }
 
+const REPACK_SMALL: &str = "Flag --repack-small has been deprecated, small files are automatically repacked. Use --repack-smaller-than to specify a minimum size";
+
 /// One line for every outdated flag on the command line, in restic's words.
 pub fn outdated(command: &Command) -> Vec<&'static str> {
     let mut lines = Vec::new();
@@ -143,6 +155,11 @@ pub fn outdated(command: &Command) -> Vec<&'static str> {
         Command::Forget(args) if !args.hostname.is_empty() => {
             lines.push("Flag --hostname has been deprecated, use --host");
         }
+        Command::Init(args) if args.from.second.repo2.is_some() => {
+            lines.push("Flag --repo2 has been deprecated, use --repo or --from-repo instead");
+        }
+        Command::Forget(args) if args.repack_small => lines.push(REPACK_SMALL),
+        Command::Prune(args) if args.repack_small => lines.push(REPACK_SMALL),
         Command::Snapshots(args) if args.last => {
             lines.push("Flag --last has been deprecated, use --latest 1");
         }

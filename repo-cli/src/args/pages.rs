@@ -16,11 +16,11 @@ const GROUPS: [(&str, &[&str]); 4] = [
     (
         "Look after a repository",
         &[
-            "init", "forget", "prune", "tag", "rewrite", "copy", "repair", "key", "rekey", "unlock", "cache",
-            "list", "cat",
+            "init", "forget", "prune", "tag", "rewrite", "copy", "repair", "recover", "migrate", "key",
+            "rekey", "unlock", "cache", "list", "cat",
         ],
     ),
-    ("More", &["generate", "version", "help"]),
+    ("More", &["generate", "options", "features", "version", "help"]),
 ];
 
 /// The page for a command, named from the outside in; no words give the first page. `None` if there is none.

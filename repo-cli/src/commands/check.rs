@@ -2,7 +2,9 @@
 
 use anyhow::Result;
 use repo_core::format::json::Object;
-use repo_core::ops::check::{CheckOptions, CheckReport, Finding, ReadData, Remedy, VerifiedAge, check};
+use repo_core::ops::check::{
+    CheckOptions, CheckReport, Finding, ReadData, Remedy, RemotelyVerified, VerifiedAge, check,
+};
 use repo_core::time::{Time, Zone};
 
 use crate::args::check::Check;
@@ -27,6 +29,7 @@ pub fn run(session: &Session, args: &Check) -> Result<()> {
     let options = CheckOptions {
         lock: session.lock_options(),
         read_data,
+        verify_remote: args.verify_remote,
         thaw,
         snapshots: args.ids.iter().map(|id| select::wanted(id)).collect(),
         filter: select::filter(session, &args.filter, Paths::AsTyped),
@@ -50,6 +53,7 @@ pub fn run(session: &Session, args: &Check) -> Result<()> {
     drop(drawing);
     tell(session, &report);
     if report.is_sound() {
+        nothing_to_compare(&report)?;
         session.screen.say(Level::Normal, "no errors were found");
         return Ok(());
     }
@@ -58,6 +62,13 @@ pub fn run(session: &Session, args: &Check) -> Result<()> {
 
 /// How much is read of the packs.
 fn read_data(args: &Check) -> Result<ReadData> {
+    let reads = args.read_data || args.read_data_subset.is_some();
+    if args.verify_remote && (reads || args.read_data_for.is_some() || args.read_data_budget.is_some()) {
+        return Err(wrong(
+            "--verify-remote goes with no --read-data flag",
+            "What is read is verified anyway: leave out one of them.",
+        ));
+    }
     let rolling = args.read_data_for.is_some() || args.read_data_budget.is_some();
     match (args.read_data, args.read_data_subset, rolling) {
         (false, None, false) => Ok(ReadData::Nothing),
@@ -77,7 +88,24 @@ fn read_data(args: &Check) -> Result<ReadData> {
     }
 }
 
+/// A storage that knows no checksum at all cannot have verified anything.
+fn nothing_to_compare(report: &CheckReport) -> Result<()> {
+    match report.remote {
+        Some(RemotelyVerified { packs: 0, unknown }) if unknown > 0 => Err(wrong(
+            "this storage tells no SHA-256 of the packs, so they were not verified",
+            "Read them instead: --read-data, or a part at a time with --read-data-for 30m. Nothing else is wrong.",
+        )),
+        _ => Ok(()),
+    }
+}
+
 fn tell(session: &Session, report: &CheckReport) {
+    if let Some(RemotelyVerified { packs: 1.., unknown: unknown @ 1.. }) = report.remote {
+        session.screen.warn(format!(
+            "of {unknown} packs the storage knows no SHA-256, as another program stored them; \
+             `larder check --read-data` reads them"
+        ));
+    }
     if session.settings.json {
         let mut line = Vec::new();
         summary(&mut line, report);
@@ -96,6 +124,9 @@ fn tell(session: &Session, report: &CheckReport) {
     }
     if let Some(age) = report.verified {
         session.screen.say(Level::Normal, turns(age, report.packs_read, &session.settings.zone));
+    }
+    if let Some(RemotelyVerified { packs, .. }) = report.remote {
+        session.screen.say(Level::Normal, format!("{packs} packs are what the storage's checksums say"));
     }
     for file in &report.affected {
         let path = visible(file.path.as_os_str().as_encoded_bytes());
@@ -137,6 +168,9 @@ fn summary(out: &mut Vec<u8>, report: &CheckReport) {
             object.time("oldest_read", Time::utc(oldest));
         }
     }
+    if let Some(RemotelyVerified { packs, unknown }) = report.remote {
+        object.number("packs_verified_remotely", packs).number("packs_without_checksum", unknown);
+    }
     object.end();
 }
 
@@ -147,7 +181,7 @@ fn advice(report: &CheckReport) -> String {
     let mut steps = Vec::new();
     for remedy in &remedies {
         match remedy {
-            Remedy::RepairPacks => steps.push(format!("restic repair packs {}", packs.join(" "))),
+            Remedy::RepairPacks => steps.push(format!("larder repair packs {}", packs.join(" "))),
             Remedy::RepairIndex => steps.push("larder repair index".to_owned()),
             Remedy::RemoveFile => steps.push("remove the files named above from the repository".to_owned()),
             _ => {}
@@ -159,7 +193,7 @@ fn advice(report: &CheckReport) -> String {
         );
     }
     if !report.affected.is_empty() || remedies.contains(&Remedy::RepairSnapshots) {
-        steps.push("restic repair snapshots --forget, if something is lost for good".to_owned());
+        steps.push("larder repair snapshots --forget, if something is lost for good".to_owned());
     }
     if steps.is_empty() {
         return "Look at the storage, then run `larder check --read-data` again.".to_owned();

@@ -109,6 +109,7 @@ fn names(session: &Session, args: &Find) -> Result<Names> {
             "A `[` needs its `]`; to mean the letter itself, write `\\[`.",
         )
     })?;
+    names = names.with_mode(session.settings.glob_mode);
     names.oldest = time(&args.oldest)?;
     names.newest = time(&args.newest)?;
     Ok(names)

@@ -1,6 +1,7 @@
 //! `forget`: rules or ids → which snapshots go, shown first, then done.
 
 mod future;
+mod size;
 
 use anyhow::Result;
 use repo_core::format::json::{Array, Object, write_string};
@@ -14,7 +15,7 @@ use crate::commands::prune;
 use crate::exit::{Code, Told, sentence, wrong};
 use crate::select::{self, Paths};
 use crate::session::Session;
-use crate::ui::amount::date_time;
+use crate::ui::amount::{bytes, date_time};
 use crate::ui::escape::visible_text;
 use crate::ui::records;
 use crate::ui::screen::Level;
@@ -34,21 +35,35 @@ pub fn run(session: &Session, args: &Forget) -> Result<()> {
     }
     let (repository, lock) = session.open_locked(LockKind::Exclusive)?;
     let mut many = select::many(session, &repository, &args.ids, &filter)?;
+    let mut sized = None;
     let plan = if args.ids.is_empty() {
-        by_rules(session, args, &filter, std::mem::take(&mut many.found))?
+        let plan = by_rules(session, args, &filter, std::mem::take(&mut many.found))?;
+        match args.keep_until_size {
+            Some(bytes) => {
+                let judged = size::judge(session, &repository, plan, bytes)?;
+                sized = Some((judged.kept_bytes, judged.freed));
+                judged.plan
+            }
+            None => plan,
+        }
     } else {
         forget::plan_named(std::mem::take(&mut many.found))
     };
     tell_plan(session, args, &plan);
+    if let Some((kept_bytes, freed)) = &sized {
+        size::tell(session, *kept_bytes, freed);
+    }
     let protected: Vec<String> = plan.protected.iter().map(|stored| stored.id.short()).collect();
     for id in &protected {
         session.screen.warn(format!("Ignoring {id:?}: the snapshot is protected"));
     }
     let gone: Vec<SnapshotId> = plan.removed().map(|stored| stored.id).collect();
-    let report = execute(session, args, &repository, &lock, plan)?;
+    let freed = sized.map(|(_, freed)| freed).unwrap_or_default();
+    let report = execute(session, args, &repository, &lock, plan, &freed)?;
     if args.prune && !gone.is_empty() && report.failed.is_empty() {
         tell_prune(session, args.dry_run, gone.len());
         let mut options = prune::options(session, &args.pruning)?;
+        options.repack_small = args.repack_small;
         if args.dry_run {
             options.without_snapshots = gone;
         }
@@ -76,8 +91,10 @@ fn by_rules(session: &Session, args: &Forget, filter: &Filter, mut found: Vec<St
             "Choose the snapshots to remove with --host, --tag or --path.",
         ));
     }
-    if !policy.is_empty() || args.unsafe_allow_remove_all {
-        session.screen.say(Level::Normal, visible_text(&format!("Applying Policy: {policy}")));
+    let size = args.keep_until_size.map(|size| format!(", more up to {} in all", bytes(size)));
+    if !policy.is_empty() || args.unsafe_allow_remove_all || size.is_some() {
+        let size = size.unwrap_or_default();
+        session.screen.say(Level::Normal, visible_text(&format!("Applying Policy: {policy}{size}")));
     }
     in_order(args, &mut found);
     let options = options(session, args);
@@ -91,6 +108,7 @@ fn options(session: &Session, args: &Forget) -> ForgetOptions {
         group_by: args.group_by,
         zone: args.time_zone.clone(),
         remove_all: args.unsafe_allow_remove_all,
+        more_rules: args.keep_until_size.is_some(),
         allow_future: args.allow_future || session.settings.strict,
     }
 }
@@ -173,10 +191,11 @@ fn execute(
     repository: &Repository,
     lock: &LockGuard,
     plan: ForgetPlan,
+    freed: &[(SnapshotId, u64)],
 ) -> Result<ForgetReport> {
     let mut json = Vec::new();
     if session.settings.json && !plan.groups.is_empty() {
-        groups_json(&mut json, &plan.groups);
+        groups_json(&mut json, &plan.groups, freed);
         json.push(b'\n');
     }
     let report = if args.dry_run {
@@ -214,7 +233,7 @@ fn verdict(report: &ForgetReport, protected: &[String]) -> Result<()> {
     Ok(())
 }
 
-fn groups_json(out: &mut Vec<u8>, groups: &[GroupPlan]) {
+fn groups_json(out: &mut Vec<u8>, groups: &[GroupPlan], freed: &[(SnapshotId, u64)]) {
     let mut array = Array::begin(out);
     for GroupPlan { key, keep, remove } in groups {
         let mut object = Object::begin(array.element());
@@ -222,6 +241,9 @@ fn groups_json(out: &mut Vec<u8>, groups: &[GroupPlan]) {
         list_json(object.key("keep"), keep.iter().map(|kept| &kept.stored));
         list_json(object.key("remove"), remove);
         reasons_json(object.key("reasons"), keep);
+        if !freed.is_empty() {
+            size::json(object.key("freed"), remove, freed);
+        }
         object.end();
     }
     array.end();

@@ -19,9 +19,12 @@ mod key;
 mod list;
 mod log;
 mod ls;
+mod migrate;
 mod mount;
+mod plain;
 mod quickstart;
 mod rekey;
+mod recover;
 mod restore;
 mod rewrite;
 mod serve;
@@ -74,6 +77,14 @@ fn run_command(session: &Session, command: Command, typed: &Global) -> Result<()
         Command::Repair(args) => repair::run(session, &args),
         Command::RebuildIndex(args) => repair::index(session, &args.index),
         Command::Du(args) => du::run(session, &args),
+        Command::Recover(args) => recover::run(session, &args),
+        Command::Migrate(args) => migrate::run(session, &args),
+        Command::Options(_) => {
+            plain::options(session);
+            Ok(())
+        }
+        Command::Features(args) => plain::features(session, &args),
+        Command::SelfUpdate(_) => plain::self_update(),
         Command::Find(args) => find::run(session, &args),
         Command::Log(args) => log::run(session, &args),
         Command::Status(args) => status::run(session, &args),

@@ -1,10 +1,14 @@
 //! `repair`: mends what is left of a repository.
 
+mod fetch;
+mod packs;
+mod snapshots;
+
 use anyhow::Result;
 use repo_core::backend::Rebuilt;
 use repo_core::format::json::Object;
 use repo_core::ops::repair::{RepairIndexOptions, repair_index};
-use repo_core::repository::LockKind;
+use repo_core::repository::{LockGuard, LockKind, LockOptions, Repository, WriterOptions};
 
 use crate::args::repair::{Repair, RepairAction, RepairIndex};
 use crate::exit::wrong;
@@ -14,9 +18,20 @@ use crate::ui::screen::Level;
 use crate::ui::views::PruneView;
 
 pub fn run(session: &Session, args: &Repair) -> Result<()> {
+    let from = &args.from;
+    let names_other = from.from_repo.is_some() || from.from_repository_file.is_some();
+    if args.action.is_some() && (names_other || args.dry_run) {
+        return Err(wrong(
+            "--from-repo and --dry-run before an action do not belong to it",
+            "With --from-repo there is no action: `larder repair --from-repo LOCATION`. An action's flags come after it.",
+        ));
+    }
     match &args.action {
         Some(RepairAction::Index(args)) => index(session, args),
+        Some(RepairAction::Packs(args)) => packs::run(session, args),
+        Some(RepairAction::Snapshots(args)) => snapshots::run(session, args),
         Some(RepairAction::Hot) => hot(session),
+        None if names_other => fetch::run(session, args),
         None => {
             super::help::page(session, &["repair".to_owned()]);
             Ok(())
@@ -52,6 +67,22 @@ fn hot(session: &Session) -> Result<()> {
     Ok(())
 }
 
+/// Takes the lock that whoever changes something needs; as restic, even with `--no-lock`.
+fn lock_alone(session: &Session, repository: &Repository) -> Result<LockGuard> {
+    let options = LockOptions { wait: session.settings.lock.retry, ..LockOptions::default() };
+    Ok(repository.lock(&session.context, LockKind::Exclusive, &options)?)
+}
+
+/// How new packs are written.
+fn writer_options(session: &Session) -> Result<WriterOptions> {
+    let settings = &session.settings;
+    Ok(WriterOptions {
+        compression: settings.compression,
+        pack_size: settings.pack_size()?,
+        verify: settings.extra_verify,
+    })
+}
+
 /// `repair index`, and `rebuild-index` as it was called once.
 pub fn index(session: &Session, args: &RepairIndex) -> Result<()> {
     let Some(lock) = session.lock_options() else {
@@ -85,6 +116,6 @@ pub fn index(session: &Session, args: &RepairIndex) -> Result<()> {
     let packs: Vec<String> = report.unreadable.iter().map(|(pack, _)| pack.to_string()).collect();
     Err(wrong(
         format!("the headers of {} packs cannot be read; what the index said about them stays", packs.len()),
-        format!("`restic repair packs {}` saves what is readable of them.", packs.join(" ")),
+        format!("`larder repair packs {}` saves what is readable of them.", packs.join(" ")),
     ))
 }

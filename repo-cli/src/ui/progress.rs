@@ -110,6 +110,7 @@ fn name(stage: Stage) -> Name {
         Stage::CheckTrees => "check trees",
         Stage::Thaw => "thaw",
         Stage::ReadPacks => "read packs",
+        Stage::CompareHashes => "compare hashes",
         Stage::Restore => "restore",
         Stage::Verify => "verify",
         Stage::FindUsed => "find used",

@@ -4,14 +4,18 @@ mod backup;
 mod check;
 mod copy;
 mod prune;
+mod recover;
 mod remove;
+mod repair;
 mod restore;
 
 pub use backup::BackupView;
 pub use check::CheckView;
 pub use copy::CopyView;
 pub use prune::PruneView;
+pub use recover::RecoverView;
 pub use remove::RemoveView;
+pub use repair::RepairView;
 pub use restore::RestoreView;
 
 use std::error::Error;

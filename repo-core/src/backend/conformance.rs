@@ -121,6 +121,9 @@ fn what_was_written_is_read_back(backend: &dyn Backend) {
             assert_eq!(whole(backend, file), content, "{file} reads back as written");
             let size = ok(backend.size(file), "the size of an existing file is known");
             assert_eq!(size, len as u64, "the size of {file} is right");
+            let hash = ok(backend.stored_hash(file), "the storage says whether it knows a file's hash");
+            let right = Id::new(Sha256::digest(&content).into());
+            assert!(hash.is_none_or(|hash| hash == right), "a hash that the storage knows is right");
             let listed = ok(backend.list(kind), "files of any kind can be listed");
             let expected = Listed { id: file.id, size: len as u64 };
             assert!(listed.contains(&expected), "{file} is listed with its size as soon as it is written");

@@ -11,7 +11,7 @@ use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::backend::{Backend, BackendError, ErrorKind, Listed, MemoryBackend, Operation, Properties};
-use crate::id::{FileId, FileKind, PackId};
+use crate::id::{FileId, FileKind, Id, PackId};
 
 /// What goes wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -394,6 +394,10 @@ impl Backend for FaultBackend {
         self.inner.hint_trees(packs);
     }
 
+    fn stored_hash(&self, file: FileId) -> Result<Option<Id>, BackendError> {
+        self.through(Subject::file(Operation::Size, file), || self.inner.stored_hash(file))
+    }
+
     fn thaw(&self, packs: &[PackId]) -> Result<Vec<PackId>, BackendError> {
         let call = Subject { operation: Operation::Thaw, kind: Some(FileKind::Pack), file: None };
         self.through(call, || self.inner.thaw(packs))
@@ -404,7 +408,6 @@ impl Backend for FaultBackend {
 mod tests {
     use super::*;
     use crate::backend::conformance::{self, Scale, Subject};
-    use crate::id::Id;
 
     /// A repository with a config of four bytes, and the plan over it.
     fn faulty(rules: impl IntoIterator<Item = Rule>) -> (Arc<MemoryBackend>, FaultBackend) {

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use crate::backend::{Backend, BackendError, ErrorKind, Listed, Operation, Properties};
 use crate::context::Context;
-use crate::id::{FileId, FileKind, PackId};
+use crate::id::{FileId, FileKind, Id, PackId};
 
 /// Freezes every pack but those that were told to hold trees.
 #[derive(Debug)]
@@ -98,6 +98,10 @@ impl Backend for FrozenBackend {
     fn hint_trees(&self, packs: &[PackId]) {
         self.state().trees.extend(packs);
         self.inner.hint_trees(packs);
+    }
+
+    fn stored_hash(&self, file: FileId) -> Result<Option<Id>, BackendError> {
+        self.inner.stored_hash(file)
     }
 
     fn thaw(&self, packs: &[PackId]) -> Result<Vec<PackId>, BackendError> {

@@ -9,7 +9,7 @@ use std::ops::Range;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use crate::backend::{Backend, BackendError, ErrorKind, Listed, Properties};
-use crate::id::{FileId, FileKind, PackId};
+use crate::id::{FileId, FileKind, Id, PackId};
 
 /// One call more is let in after so many successes for each that is let in now.
 const RUN_PER_CALL: usize = 4;
@@ -146,6 +146,10 @@ impl Backend for GateBackend {
         self.inner.hint_trees(packs);
     }
 
+    fn stored_hash(&self, file: FileId) -> Result<Option<Id>, BackendError> {
+        self.through(Some(file.kind), || self.inner.stored_hash(file))
+    }
+
     fn thaw(&self, packs: &[PackId]) -> Result<Vec<PackId>, BackendError> {
         self.through(None, || self.inner.thaw(packs))
     }
@@ -159,7 +163,6 @@ mod tests {
     use super::*;
     use crate::backend::conformance::{self, Scale, Subject};
     use crate::backend::{Fault, FaultBackend, MemoryBackend, Operation, Rule};
-    use crate::id::Id;
     use crate::parallel;
 
     /// Keeps every look-up inside until enough of them are.

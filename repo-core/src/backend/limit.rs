@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use crate::backend::{Backend, BackendError, ErrorKind, Listed, Operation, Properties, Throttle};
 use crate::context::Context;
-use crate::id::{FileId, FileKind, PackId};
+use crate::id::{FileId, FileKind, Id, PackId};
 
 /// Reads are cut into pieces of at least this: a request has a price of its own.
 const READ_PIECE: u64 = 1 << 20;
@@ -106,6 +106,10 @@ impl Backend for LimitBackend {
 
     fn hint_trees(&self, packs: &[PackId]) {
         self.inner.hint_trees(packs);
+    }
+
+    fn stored_hash(&self, file: FileId) -> Result<Option<Id>, BackendError> {
+        self.inner.stored_hash(file)
     }
 
     fn thaw(&self, packs: &[PackId]) -> Result<Vec<PackId>, BackendError> {

@@ -179,6 +179,11 @@ impl Backend for MemoryBackend {
         self.lock().files.remove(&file);
         Ok(())
     }
+
+    fn stored_hash(&self, file: FileId) -> Result<Option<Id>, BackendError> {
+        let content = self.find(Operation::Size, file)?;
+        Ok(Some(Id::new(Sha256::digest(content).into())))
+    }
 }
 
 impl fmt::Debug for MemoryBackend {

@@ -86,6 +86,15 @@ pub trait Backend: Send + Sync + fmt::Debug {
         let _ = packs;
     }
 
+    /// The SHA-256 of a file as the storage itself knows it, without sending its content.
+    ///
+    /// `None` if this storage, or this file in it, has none that counts for the whole content. Costs about what a look
+    /// at the size costs. No wrapper answers from what it keeps.
+    fn stored_hash(&self, file: FileId) -> Result<Option<Id>, BackendError> {
+        let _ = file;
+        Ok(None)
+    }
+
     /// Asks a cold storage to make packs readable, and gives those that cannot be read yet.
     ///
     /// Waits for nothing, may be called again, and costs what the storage charges for it. A storage that has no

@@ -10,7 +10,7 @@ use std::ops::{Range, Sub};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::backend::{Backend, BackendError, Listed, Operation, Properties};
-use crate::id::{FileId, FileKind, PackId};
+use crate::id::{FileId, FileKind, Id, PackId};
 
 /// Counts the calls to the backend inside.
 ///
@@ -226,6 +226,10 @@ impl Backend for RecordBackend {
 
     fn hint_trees(&self, packs: &[PackId]) {
         self.inner.hint_trees(packs);
+    }
+
+    fn stored_hash(&self, file: FileId) -> Result<Option<Id>, BackendError> {
+        self.note_file(Operation::Size, file, self.inner.stored_hash(file), |_| 0)
     }
 
     fn thaw(&self, packs: &[PackId]) -> Result<Vec<PackId>, BackendError> {

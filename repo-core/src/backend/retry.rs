@@ -348,6 +348,10 @@ impl Backend for RetryBackend {
         self.inner.hint_trees(packs);
     }
 
+    fn stored_hash(&self, file: FileId) -> Result<Option<Id>, BackendError> {
+        self.repeat_read(file, 0, || self.inner.stored_hash(file))
+    }
+
     fn thaw(&self, packs: &[PackId]) -> Result<Vec<PackId>, BackendError> {
         self.repeat_plain(|| self.inner.thaw(packs))
     }

@@ -264,6 +264,10 @@ impl Backend for TieredBackend {
         self.cold.hint_trees(packs);
     }
 
+    fn stored_hash(&self, file: FileId) -> Result<Option<Id>, BackendError> {
+        self.cold.stored_hash(file)
+    }
+
     fn thaw(&self, packs: &[PackId]) -> Result<Vec<PackId>, BackendError> {
         let data: Vec<_> = {
             let trees = self.trees();

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use crate::backend::{Backend, BackendError, ErrorKind, Listed, Operation, Properties};
 use crate::context::Context;
-use crate::id::{FileId, FileKind, PackId};
+use crate::id::{FileId, FileKind, Id, PackId};
 use crate::parallel;
 
 /// Asks for one pack.
@@ -122,6 +122,10 @@ impl Backend for WarmUpBackend {
 
     fn hint_trees(&self, packs: &[PackId]) {
         self.inner.hint_trees(packs);
+    }
+
+    fn stored_hash(&self, file: FileId) -> Result<Option<Id>, BackendError> {
+        self.inner.stored_hash(file)
     }
 
     fn thaw(&self, packs: &[PackId]) -> Result<Vec<PackId>, BackendError> {

@@ -13,5 +13,5 @@ mod select; // all that a backup leaves out, all that a restore wants
 pub use clean::clean;
 pub use marker::{Marker, MarkerError};
 pub use pattern_file::{decode_text, pattern_lines};
-pub use patterns::{Case, InvalidPatterns, Matched, Patterns};
+pub use patterns::{Case, GlobMode, GlobModeError, InvalidPatterns, Matched, Patterns};
 pub use select::{Excludes, Selected, Selection};

@@ -6,6 +6,7 @@
 //! earlier matches back. The results are restic's, with its quirk for several `**` (see [`Pattern::matches`]).
 
 use std::fmt;
+use std::str::FromStr;
 
 use super::clean;
 use super::glob::{Glob, first_char};
@@ -17,6 +18,36 @@ pub enum Case {
     Sensitive,
     /// They do not: both sides are compared in lower case.
     Insensitive,
+}
+
+/// What an early `**` may stand for where a pattern has several.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum GlobMode {
+    /// As restic: one name is put aside for each `**` behind it, so an anchored pattern misses some paths.
+    #[default]
+    Restic,
+    /// Any number of names, none included, for each `**`.
+    Strict,
+}
+
+/// A word that is neither `restic` nor `strict`.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{word:?} is neither restic nor strict")]
+pub struct GlobModeError {
+    /// The word.
+    pub word: String,
+}
+
+impl FromStr for GlobMode {
+    type Err = GlobModeError;
+
+    fn from_str(word: &str) -> Result<Self, GlobModeError> {
+        match word {
+            "restic" => Ok(Self::Restic),
+            "strict" => Ok(Self::Strict),
+            word => Err(GlobModeError { word: word.to_owned() }),
+        }
+    }
 }
 
 /// A list of patterns, of which the last one that matches decides.
@@ -33,6 +64,7 @@ pub enum Case {
 pub struct Patterns {
     list: Vec<Pattern>,
     case: Case,
+    mode: GlobMode,
 }
 
 /// What a list of patterns says about a path.
@@ -76,7 +108,26 @@ impl Patterns {
                 },
             }
         }
-        if invalid.is_empty() { Ok(Self { list, case }) } else { Err(InvalidPatterns { patterns: invalid }) }
+        if invalid.is_empty() {
+            Ok(Self { list, case, mode: GlobMode::default() })
+        } else {
+            Err(InvalidPatterns { patterns: invalid })
+        }
+    }
+
+    /// The same patterns, with another meaning of several `**`.
+    ///
+    /// ```
+    /// use repo_core::filter::{Case, GlobMode, Patterns};
+    ///
+    /// let patterns = Patterns::new(["/data/**/sub/**/*.log"], Case::Sensitive)?;
+    /// assert!(!patterns.matches(b"/data/docs/sub/c.log"));
+    /// assert!(patterns.with_mode(GlobMode::Strict).matches(b"/data/docs/sub/c.log"));
+    /// # Ok::<(), repo_core::filter::InvalidPatterns>(())
+    /// ```
+    #[must_use]
+    pub fn with_mode(self, mode: GlobMode) -> Self {
+        Self { mode, ..self }
     }
 
     /// Whether there is no pattern at all.
@@ -105,7 +156,7 @@ impl Patterns {
         let names = if path == b"/" { vec![path] } else { split(path) };
         let mut matched = Matched::default();
         for pattern in &self.list {
-            let hit = pattern.matches(&names);
+            let hit = pattern.matches(&names, self.mode);
             if pattern.negated {
                 matched.path &= !hit;
                 matched.below &= !hit;
@@ -187,10 +238,10 @@ impl Pattern {
     /// Whether the runs match, in this order, somewhere in the names.
     ///
     /// Restic replaces the first `**` by 0, 1, 2 … stars and counts each further `**` as at least one name while
-    /// it does so. Hence the bound: all names skipped up to the n-th `**` are at most those that the pattern
+    /// it does so. Hence the bound, unless the mode is strict: all names skipped up to the n-th `**` are at most those that the pattern
     /// leaves over, less one for each `**` behind it. Taking each run at its first place skips the fewest names,
     /// so it finds a match if there is one.
-    fn matches(&self, names: &[&[u8]]) -> bool {
+    fn matches(&self, names: &[&[u8]], mode: GlobMode) -> bool {
         let Some(spare) = names.len().checked_sub(self.parts_count) else { return false };
         let starts = match (self.rooted, names.first()) {
             (true, _) => 0..=0,
@@ -199,16 +250,17 @@ impl Pattern {
         };
         // A pattern of `**` alone wants one name at least.
         self.parts_count.max(1) <= names.len()
-            && starts.into_iter().any(|start| self.matches_from(names, start, spare))
+            && starts.into_iter().any(|start| self.matches_from(names, start, spare, mode))
     }
 
-    fn matches_from(&self, names: &[&[u8]], start: usize, spare: usize) -> bool {
+    fn matches_from(&self, names: &[&[u8]], start: usize, spare: usize, mode: GlobMode) -> bool {
         let wildcards = self.runs.len() - 1;
         let (mut at, mut skipped) = (start, 0);
         for (number, run) in self.runs.iter().enumerate() {
             // Before the first run nothing may be skipped.
             let limit = match number {
                 0 => Some(0),
+                _ if mode == GlobMode::Strict => names.len().checked_sub(at),
                 _ => (spare + number).checked_sub(wildcards).and_then(|limit| limit.checked_sub(skipped)),
             };
             let Some(limit) = limit else { return false };
@@ -333,6 +385,23 @@ mod tests {
 
     fn check(patterns: &[&str], expected: &[&str]) {
         check_case(Case::Sensitive, patterns, expected);
+    }
+
+    /// Every `**` may be empty, wherever the pattern starts; what has one `**` only means the same in both modes.
+    #[test]
+    fn strict_patterns_match_what_they_say() {
+        let check = |pattern: &str, expected: &[&str]| {
+            let patterns = Patterns::new([pattern], Case::Sensitive).unwrap().with_mode(GlobMode::Strict);
+            assert_eq!(dropped(&[&patterns]), expected, "{pattern}");
+        };
+        check("/data/**/docs/**/a.txt", &["docs/a.txt", "docs/sub/a.txt"]);
+        check("/data/**/sub/**/*.log", &LOGS);
+        check("**/sub/**/*.log", &LOGS);
+        check("/data/**/**/a.txt", &A);
+        check("/**/docs/**/sub/**/keep.log", &["docs/sub/deep/keep.log"]);
+        check("/data/**/nothing/**/a.txt", &[]);
+        check("/data/docs/**", &["docs"]);
+        check("/data/docs/*", &["docs/a.txt", "docs/notes.md", "docs/sub"]);
     }
 
     const A: [&str; 3] = ["a.txt", "docs/a.txt", "docs/sub/a.txt"];

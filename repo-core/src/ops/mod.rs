@@ -11,3 +11,5 @@ pub mod query; // ls, find, diff, stats, dump
 pub mod prune; // frees what no snapshot needs
 pub mod copy; // snapshots of one repository into another
 pub mod repair; // mends what is left of a damaged repository
+pub mod recover; // a snapshot of trees that nobody refers to
+pub mod migrate; // version 1 → version 2

@@ -16,7 +16,8 @@ pub struct CheckView {
     pub read_data: ReadData,
 }
 
-const STEPS: [(Stage, &str); 2] = [(Stage::CheckTrees, "snapshots"), (Stage::ReadPacks, "packs")];
+const STEPS: [(Stage, &str); 3] =
+    [(Stage::CheckTrees, "snapshots"), (Stage::CompareHashes, "packs compared"), (Stage::ReadPacks, "packs")];
 
 impl View for CheckView {
     fn status(&self, tally: &Tally) -> Vec<String> {
@@ -45,10 +46,13 @@ impl View for CheckView {
             Event::Begin { stage: Stage::CheckTrees, .. } => {
                 screen.say(Level::Normal, "check snapshots, trees and blobs");
             }
+            Event::Begin { stage: Stage::CompareHashes, .. } => {
+                screen.say(Level::Normal, "compare packs with the checksums of the storage");
+            }
             Event::Begin { stage: Stage::ReadPacks, total, bytes } if self.reads() => {
                 screen.say(Level::Normal, self.reading(*total, *bytes, tally.stage(Stage::CheckPacks)));
             }
-            Event::End { stage } if *stage == Stage::CheckTrees || self.reads() => {
+            Event::End { stage } if *stage != Stage::ReadPacks || self.reads() => {
                 if let Some((stage, unit)) = STEPS.iter().find(|(step, _)| step == stage) {
                     screen.say(Level::Normal, counter(tally.since(*stage), tally.stage(*stage), unit));
                 }

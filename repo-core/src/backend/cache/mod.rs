@@ -360,6 +360,10 @@ impl Backend for CacheBackend {
         self.inner.hint_trees(packs);
     }
 
+    fn stored_hash(&self, file: FileId) -> Result<Option<Id>, BackendError> {
+        self.inner.stored_hash(file)
+    }
+
     fn thaw(&self, packs: &[PackId]) -> Result<Vec<PackId>, BackendError> {
         self.inner.thaw(packs)
     }

@@ -5,6 +5,7 @@
 //! index files ─┬ packs.rs   every pack that is listed exists in the listed size
 //! snapshots ───┼ trees.rs   every tree that can be reached is whole, every chunk is listed
 //!              ├ data.rs    on request: packs hash to their names, blobs open, headers agree
+//!              ├ remote.rs  on request: the storage's own checksums of packs are their names
 //!              ├ rolling.rs  which packs were read by which check
 //!              └ affected.rs  after damage: which files of which snapshots
 //! ```
@@ -14,11 +15,13 @@
 mod affected;
 mod data;
 mod packs;
+mod remote;
 mod report;
 mod rolling;
 mod trees;
 
 pub use affected::AffectedFile;
+pub use remote::RemotelyVerified;
 pub use report::{CheckError, CheckReport, Finding, NotKept, Remedy, VerifiedAge};
 
 use std::sync::{Arc, Mutex, PoisonError};
@@ -66,6 +69,8 @@ pub struct CheckOptions {
     pub lock: Option<LockOptions>,
     /// How much of the packs is read.
     pub read_data: ReadData,
+    /// Ask the storage for the hashes that it keeps of packs.
+    pub verify_remote: bool,
     /// Thaw the packs that are read, and wait for them; `None` takes them as they are.
     pub thaw: Option<ThawOptions>,
     /// Only these snapshots' trees and data; empty means all that the filter lets through.
@@ -81,6 +86,7 @@ impl Default for CheckOptions {
         Self {
             lock: Some(LockOptions::default()),
             read_data: ReadData::Nothing,
+            verify_remote: false,
             thaw: None,
             snapshots: Vec::new(),
             filter: Filter::default(),
@@ -139,10 +145,16 @@ pub fn check(
     let packs = packs::compare(context, &reader, &findings)?;
     let used = trees::check(context, &reader, &stored, &findings)?;
     let restricted = !options.snapshots.is_empty() || !options.filter.is_empty();
+    let only = restricted.then_some(&used);
+    let remote = if options.verify_remote {
+        Some(remote::verify(context, &reader, &packs, only, &findings)?)
+    } else {
+        None
+    };
     let existing: Vec<_> = packs.iter().map(|(pack, _)| *pack).collect();
     let reads = options.read_data != ReadData::Nothing;
     let mut ledger = if reads { Ledger::load(context, repository) } else { Ledger::default() };
-    let chosen = data::choose(context, options.read_data, packs, restricted.then_some(&used), &ledger);
+    let chosen = data::choose(context, options.read_data, packs, only, &ledger);
     if let Some(thaw) = options.thaw.as_ref().filter(|_| !chosen.is_empty()) {
         let bytes = chosen.iter().map(|(_, size)| size).sum();
         let packs = chosen.iter().map(|(pack, _)| *pack).collect();
@@ -161,7 +173,7 @@ pub fn check(
 
     let findings = findings.finish();
     let affected = affected::find(context, &reader, &stored, &findings, options.affected_max)?;
-    Ok(CheckReport { findings, affected, snapshots: stored.len() as u64, packs_read, verified })
+    Ok(CheckReport { findings, affected, snapshots: stored.len() as u64, packs_read, verified, remote })
 }
 
 /// The snapshots to check; unreadable ones are findings.

@@ -7,6 +7,7 @@ use crate::context::{Cancelled, from_unless_cancelled};
 use crate::format::HeaderError;
 use crate::id::{BlobId, IndexId, PackId, SnapshotId, TreeId};
 use crate::ops::check::affected::AffectedFile;
+use crate::ops::check::remote::RemotelyVerified;
 use crate::repository::{IndexError, LockError, ReadError, RecordError, ThawError};
 use crate::snapshots::SelectError;
 use crate::time::Timestamp;
@@ -77,6 +78,8 @@ pub struct CheckReport {
     pub snapshots: u64,
     /// Packs read and verified.
     pub packs_read: u64,
+    /// What the storage says of its packs; `None` if it was not asked.
+    pub remote: Option<RemotelyVerified>,
     /// When packs were verified; `None` if none were read in this check.
     pub verified: Option<VerifiedAge>,
 }

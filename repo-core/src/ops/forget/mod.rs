@@ -4,6 +4,7 @@
 //! snapshots ─┬ policy.rs    pure: which to keep, and why
 //!            ├ plan         groups, each judged alone; refuses what looks like a mistake
 //!            │    └ execute removes the snapshots' files, under an exclusive lock
+//!            ├ size.rs      keeps more, until what stays needs so many bytes
 //!            └ simulate.rs  pure: what a policy leaves over time
 //! ```
 //!
@@ -11,9 +12,11 @@
 
 mod policy;
 mod simulate;
+mod size;
 
 pub use policy::{Candidate, Count, Each, Judge, Period, Policy, Reason, Span, SpanError, judge};
 pub use simulate::{FutureState, SimulateError, Simulation, rhythm, simulate};
+pub use size::{SizeError, SizedPlan, keep_until_size};
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -40,6 +43,8 @@ pub struct ForgetOptions {
     pub zone: Option<Zone>,
     /// Whether a policy without rules is meant: it removes all that is not protected.
     pub remove_all: bool,
+    /// Whether [`keep_until_size`] follows, so that for now there need not be a rule, nor one that keeps something.
+    pub more_rules: bool,
     /// Whether snapshots dated in the future count as the newest ones instead of being refused.
     pub allow_future: bool,
 }
@@ -149,7 +154,7 @@ pub fn plan(
     snapshots: Vec<Stored>,
     options: &ForgetOptions,
 ) -> Result<ForgetPlan, ForgetError> {
-    if options.policy.is_empty() && !options.remove_all {
+    if options.policy.is_empty() && !options.remove_all && !options.more_rules {
         return Err(ForgetError::NoPolicy);
     }
     if !options.allow_future {
@@ -169,7 +174,7 @@ pub fn plan(
                 keep.push(Kept { stored, reasons });
             }
         }
-        if keep.is_empty() && !options.policy.is_empty() {
+        if keep.is_empty() && !options.policy.is_empty() && !options.more_rules {
             return Err(ForgetError::EmptiesGroup { group: key });
         }
         groups.push(GroupPlan { key, keep, remove });

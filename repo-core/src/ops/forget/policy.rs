@@ -241,6 +241,8 @@ pub enum Reason {
     Tags(Vec<String>),
     /// It is not older than a span.
     Within(Span),
+    /// All that stays needs no more than so many bytes.
+    Size(u64),
     /// A rule keeps one of its period.
     Period {
         /// Which rule.
@@ -258,6 +260,14 @@ impl fmt::Display for Reason {
             Self::Protected => f.write_str("protected"),
             Self::Tags(tags) => write!(f, "has tags [{}]", tags.join(", ")),
             Self::Within(span) => write!(f, "within {span}"),
+            Self::Size(bytes) => {
+                let units = [(40, "T"), (30, "G"), (20, "M"), (10, "K")];
+                let unit = units.iter().find(|(bits, _)| *bytes > 0 && bytes.trailing_zeros() >= *bits);
+                match unit {
+                    Some((bits, unit)) => write!(f, "within size {}{unit}", bytes >> bits),
+                    None => write!(f, "within size {bytes}"),
+                }
+            }
             Self::Period { period, oldest, within } => {
                 let oldest = if *oldest { "oldest " } else { "" };
                 match within {

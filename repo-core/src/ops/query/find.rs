@@ -15,7 +15,7 @@ mod near; // from the search index
 pub use near::NearSearch;
 
 use crate::context::{Cancelled, Context};
-use crate::filter::{Case, InvalidPatterns, Matched, Patterns};
+use crate::filter::{Case, GlobMode, InvalidPatterns, Matched, Patterns};
 use crate::format::Node;
 use crate::id::{BlobId, BlobKind, Id, PackId, SnapshotId, TreeId};
 use crate::index::Index;
@@ -82,6 +82,13 @@ impl Names {
             return Err(InvalidPatterns { patterns: invalid });
         }
         Ok(Self { patterns: lists, oldest: None, newest: None })
+    }
+
+    /// The same patterns, with another meaning of several `**`.
+    #[must_use]
+    pub fn with_mode(mut self, mode: GlobMode) -> Self {
+        self.patterns = self.patterns.into_iter().map(|list| list.with_mode(mode)).collect();
+        self
     }
 }
 

@@ -15,8 +15,8 @@ use crate::format::IndexedPack;
 use crate::id::{FileId, FileKind, IndexId, PackId};
 use crate::parallel;
 use crate::repository::{
-    IndexChange, IndexCollector, IndexError, IndexPart, LoadedIndex, LockError, LockKind, LockOptions,
-    PackHeaderError, Repository, RewriteError,
+    IndexChange, IndexCollector, IndexError, IndexPart, LoadedIndex, LockError, LockGuard, LockKind,
+    LockOptions, PackHeaderError, Repository, RewriteError,
 };
 
 /// How to rebuild the index. Name what matters and take the rest from [`Default`].
@@ -127,25 +127,57 @@ pub fn repair_index(
 
     let mut collector = IndexCollector::default();
     read_headers(context, repository, &mut work, &mut collector, &mut report)?;
-    let read: HashSet<PackId> = report.added.iter().copied().collect();
-    let gone: HashSet<PackId> = read.iter().chain(&work.missing).copied().collect();
-    let twice = loaded.index.packs().iter().filter(|pack| pack.listed > 1).map(|pack| pack.id).collect();
-    let change = IndexChange { old: &loaded.files, gone: &gone, listed_twice: &twice };
-    let mut save = |file| repository.save_index(context, &file);
-    let mut old = repository.rewrite_index(context, &change, &mut collector, &mut save)?;
-    if let Some(last) = collector.finish() {
-        save(last)?;
-    }
-
-    // The old files stay until all that is known stands in the new ones.
-    old.extend(&report.files_unreadable);
-    let listed = loaded.index.packs().iter().map(|pack| pack.id).filter(|pack| !gone.contains(pack));
-    covers(context, repository, &old, listed.chain(read.iter().copied()))?;
-    lock.check()?;
-    remove(context, repository, &old)?;
-    report.files_removed = old.len() as u64;
+    let gone = report.added.iter().chain(&work.missing).copied().collect();
+    let new = NewIndex {
+        loaded: &loaded,
+        gone: &gone,
+        known: collector,
+        listed: &report.added,
+        unreadable: &report.files_unreadable,
+    };
+    report.files_removed = new.replace_old(context, repository, &lock)?;
     drop(lock.release());
     Ok(report)
+}
+
+/// An index that takes the place of the old one.
+pub(super) struct NewIndex<'a> {
+    /// The old one.
+    pub(super) loaded: &'a LoadedIndex,
+    /// Packs of which nothing stays that the old files say.
+    pub(super) gone: &'a HashSet<PackId>,
+    /// What is known of packs instead.
+    pub(super) known: IndexCollector,
+    /// Packs that stand there, and in files that were stored from it.
+    pub(super) listed: &'a [PackId],
+    /// Old files that hold nothing usable.
+    pub(super) unreadable: &'a [IndexId],
+}
+
+impl NewIndex<'_> {
+    /// Stores it, reads it back, and only then removes the old files; gives how many these were.
+    pub(super) fn replace_old(
+        self,
+        context: &Context,
+        repository: &Repository,
+        lock: &LockGuard,
+    ) -> Result<u64, RepairIndexError> {
+        let Self { loaded, gone, mut known, listed, unreadable } = self;
+        let twice = loaded.index.packs().iter().filter(|pack| pack.listed > 1).map(|pack| pack.id).collect();
+        let change = IndexChange { old: &loaded.files, gone, listed_twice: &twice };
+        let mut save = |file| repository.save_index(context, &file);
+        let mut old = repository.rewrite_index(context, &change, &mut known, &mut save)?;
+        if let Some(last) = known.finish() {
+            save(last)?;
+        }
+        old.extend(unreadable);
+        // The old files stay until all that is known stands in the new ones.
+        let kept = loaded.index.packs().iter().map(|pack| pack.id).filter(|pack| !gone.contains(pack));
+        covers(context, repository, &old, kept.chain(listed.iter().copied()))?;
+        lock.check()?;
+        remove(context, repository, &old)?;
+        Ok(old.len() as u64)
+    }
 }
 
 /// What there is to do.

@@ -1,4 +1,9 @@
-//! Repairs: the index comes back from the packs, whatever of it is lost and whenever the machine stops.
+//! Repairs: what is lost comes back if it is anywhere, the rest is saved, and nothing becomes worse, whenever the machine
+//! stops. Here the index; below packs and snapshots.
+
+mod fetch; // what is lost comes back from another repository
+mod packs; // what is sound of damaged packs is saved
+mod snapshots; // snapshots without what is lost, as restic makes them
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -245,4 +250,33 @@ fn check_asks_for_a_repair_that_then_helps() {
     assert!(report.remedies().contains(&repo_core::ops::check::Remedy::RepairIndex), "{:?}", report.findings);
     repair(&history.memory, false);
     assert!(check(&context(), &history.repository, &options).unwrap().is_sound());
+}
+
+/// What is lost and met again is stored anew: packs of either kind go, the index is repaired, and the next backup of the same
+/// files makes every snapshot whole again.
+#[test]
+fn the_next_backup_brings_back_what_was_lost() {
+    let folder = tempfile::tempdir().unwrap();
+    tests::tree::dir([
+        ("large", tests::tree::file(tests::tree::noise(3 << 20, 5))),
+        ("small", tests::tree::file("small")),
+        ("sub", tests::tree::dir([("other", tests::tree::file(tests::tree::noise(2000, 6)))])),
+    ])
+    .build(folder.path());
+    let start = Arc::new(tests::repo::in_memory(2));
+    tests::repo::backup(&open(start.clone()), folder.path()).unwrap();
+    let sound = |memory: &Arc<MemoryBackend>| {
+        let options = CheckOptions { read_data: ReadData::All, ..CheckOptions::default() };
+        check(&context(), &open(memory.clone()), &options).unwrap().is_sound()
+    };
+    for pack in packs(&start) {
+        let memory = Arc::new(start.copy());
+        memory.remove(pack).unwrap();
+        repair(&memory, false);
+        assert!(!sound(&memory), "something is lost with {pack}");
+        tests::repo::backup(&open(memory.clone()), folder.path()).unwrap();
+        assert_eq!(memory.files().keys().filter(|file| file.kind == FileKind::Snapshot).count(), 2);
+        assert!(sound(&memory), "{pack} is still missed");
+        assert_complete(memory);
+    }
 }

@@ -181,6 +181,8 @@ impl Patterns {
             }
         };
         let last = |pattern: &Pattern| match pattern.runs.last().and_then(|run| run.last()) {
+            // By restic's rule such a pattern also matches below what it names.
+            _ if pattern.rooted && pattern.runs.len() > 2 => true,
             Some(part) => part.matches(name),
             // It ends in `**`.
             None => true,

@@ -8,7 +8,8 @@ use anyhow::{Context as _, Result};
 
 use crate::programs::{self, find, tools};
 
-const PACKAGE: &str = "azurite@3.37.0";
+/// The newest that runs on the Node of Debian 12.
+const PACKAGE: &str = "azurite@3.35.0";
 const PROGRAM: &str = "azurite-blob";
 
 /// Installs it with npm, unless it is there.

@@ -43,7 +43,12 @@ pub(super) fn service(
     let operator = by_name("swift", settings.map(|(name, value)| (name.to_owned(), value)))?;
     let transport = HttpTransporter::new(Renewing {
         transport: client.transporter(),
-        logins: Arc::new(Logins { client, variables: variables.clone(), token: Mutex::new(token) }),
+        logins: Arc::new(Logins {
+            client,
+            variables: variables.clone(),
+            token: Mutex::new(token),
+            renewing: Mutex::default(),
+        }),
     });
     let ask = |method: Method| {
         let mut request = http::Request::builder().method(method).uri(&address);
@@ -69,6 +74,8 @@ struct Logins {
     client: Client,
     variables: Variables,
     token: Mutex<HeaderValue>,
+    /// Held during a login, so that there is one for all who need it. Whoever only wants the token does not wait here.
+    renewing: Mutex<()>,
 }
 
 impl HttpTransport for Renewing {
@@ -102,11 +109,12 @@ impl Logins {
 
     /// Another token than the used one, if there can be one.
     fn renewed(&self, used: &HeaderValue) -> Option<HeaderValue> {
-        let mut token = self.token.lock().unwrap_or_else(PoisonError::into_inner);
-        if *token == *used {
-            *token = login(&self.variables, &self.client).ok()?.token;
+        let _alone = self.renewing.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.token() == *used {
+            let token = login(&self.variables, &self.client).ok()?.token;
+            *self.token.lock().unwrap_or_else(PoisonError::into_inner) = token;
         }
-        Some(token.clone()).filter(|token| token != used)
+        Some(self.token()).filter(|token| token != used)
     }
 }
 

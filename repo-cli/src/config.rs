@@ -4,29 +4,30 @@
 //! typed goes before both. No other file looks up a variable of ours; what comes out is
 //! [`Settings`].
 
+mod access; // a repository's place, and what opens it
+mod features; // restic's feature switches
+
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fmt::Display;
 use std::num::NonZeroU64;
-use std::path::Path;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use repo_core::backend::Throttle;
 use repo_core::compress::Compression;
-use repo_core::filter::{GlobMode, decode_text};
+use repo_core::filter::GlobMode;
 use repo_core::pack::PackSize;
 use repo_core::time::Zone;
-use zeroize::Zeroizing;
 
 use crate::args::Global;
-use crate::args::init::{FromRepository, SecondRepository};
-use crate::args::values;
 use crate::cache;
 use crate::cold;
 use crate::exit::wrong;
-use crate::password;
 use crate::ui::screen::Level;
+
+pub use access::{Access, Naming, Side};
+pub use features::FEATURES;
 
 /// The variables of this run.
 #[derive(Debug, Clone, Default)]
@@ -109,41 +110,6 @@ pub struct Settings {
     pub warnings: Vec<String>,
 }
 
-/// Where a repository lies, and what opens it.
-#[derive(Clone, Default)]
-pub struct Access {
-    location: Option<String>,
-    location_file: Option<String>,
-    /// Where its password may come from.
-    pub password: password::Sources,
-    /// Where its hot half lies, if the repository itself is cold.
-    pub hot: Option<String>,
-    /// The start of the id of the key to try first.
-    pub key_hint: Option<String>,
-    /// Which credentials and options its storage gets.
-    pub side: Side,
-    flags: &'static str,
-}
-
-/// One of the repositories of a run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Side {
-    /// The one to work on.
-    #[default]
-    Main,
-    /// A second one to take something from.
-    From,
-}
-
-/// In which words another repository was named.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Naming {
-    /// `--from-repo` and the like.
-    New,
-    /// `--repo2` and the like.
-    Old,
-}
-
 /// How to lock a repository.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Lock {
@@ -201,7 +167,7 @@ impl Settings {
             zone: Zone::from_tz(tz.as_deref()),
             glob_mode: typed.glob_mode.or(glob_mode).unwrap_or_default(),
             strict: environment.get("COMPATIBILITY").is_some_and(|mode| mode == "strict"),
-            warnings: features(environment)?,
+            warnings: features::check(environment)?,
         })
     }
 
@@ -215,139 +181,6 @@ impl Settings {
         size.ok_or_else(|| {
             wrong(what, "Give --pack-size or RESTIC_PACK_SIZE as a number of MiB from 4 to 128.")
         })
-    }
-}
-
-impl Access {
-    /// The same repository without its hot half.
-    pub fn alone(&self) -> Self {
-        Self { hot: None, ..self.clone() }
-    }
-
-    /// The repository to work on.
-    fn main(typed: &Global, environment: &Environment) -> Self {
-        Self {
-            location: filled(typed.repo.as_ref()).or_else(|| environment.get("REPOSITORY")),
-            location_file: filled(typed.repository_file.as_ref())
-                .or_else(|| environment.get("REPOSITORY_FILE")),
-            password: password::Sources {
-                file: filled(typed.password_file.as_ref()).or_else(|| environment.get("PASSWORD_FILE")),
-                command: filled(typed.password_command.as_ref())
-                    .or_else(|| environment.get("PASSWORD_COMMAND")),
-                value: environment.get("PASSWORD").map(Zeroizing::new),
-                empty: typed.insecure_no_password,
-                empty_flag: "--insecure-no-password",
-            },
-            hot: filled(typed.repo_hot.as_ref()).or_else(|| environment.get("REPO_HOT")),
-            key_hint: filled(typed.key_hint.as_ref()).or_else(|| environment.get("KEY_HINT")),
-            side: Side::Main,
-            flags: "-r or --repository-file",
-        }
-    }
-
-    /// The other repository of `init` and `copy`, and whether it was named in old words, `--repo2` and the like.
-    ///
-    /// Both ways at a time are an error, as is none.
-    pub fn other(typed: &FromRepository, environment: &Environment) -> Result<(Self, Naming)> {
-        let (from, second) = (Self::from(typed, environment), Self::second(&typed.second, environment));
-        match (from.is_named(), second.is_named()) {
-            (true, true) => Err(wrong(
-                "option groups repo2 and from-repo are mutually exclusive, please specify only one",
-                "Keep the --from-… flags; look at the environment too.",
-            )),
-            (false, true) => Ok((second, Naming::Old)),
-            (true, false) => Ok((from, Naming::New)),
-            (false, false) => Err(wrong(
-                "please specify a source repository location (--from-repo or --from-repository-file)",
-                "Or set RESTIC_FROM_REPOSITORY.",
-            )),
-        }
-    }
-
-    fn is_named(&self) -> bool {
-        self.location.is_some() || self.location_file.is_some()
-    }
-
-    fn from(typed: &FromRepository, environment: &Environment) -> Self {
-        Self {
-            location: filled(typed.from_repo.as_ref()).or_else(|| environment.get("FROM_REPOSITORY")),
-            location_file: filled(typed.from_repository_file.as_ref())
-                .or_else(|| environment.get("FROM_REPOSITORY_FILE")),
-            password: password::Sources {
-                file: filled(typed.from_password_file.as_ref())
-                    .or_else(|| environment.get("FROM_PASSWORD_FILE")),
-                command: filled(typed.from_password_command.as_ref())
-                    .or_else(|| environment.get("FROM_PASSWORD_COMMAND")),
-                value: environment.get("FROM_PASSWORD").map(Zeroizing::new),
-                empty: typed.from_insecure_no_password,
-                empty_flag: "--from-insecure-no-password",
-            },
-            hot: None,
-            key_hint: filled(typed.from_key_hint.as_ref()).or_else(|| environment.get("FROM_KEY_HINT")),
-            side: Side::From,
-            flags: "--from-repo or --from-repository-file",
-        }
-    }
-
-    fn second(typed: &SecondRepository, environment: &Environment) -> Self {
-        Self {
-            location: filled(typed.repo2.as_ref()).or_else(|| environment.get("REPOSITORY2")),
-            location_file: filled(typed.repository_file2.as_ref())
-                .or_else(|| environment.get("REPOSITORY_FILE2")),
-            password: password::Sources {
-                file: filled(typed.password_file2.as_ref()).or_else(|| environment.get("PASSWORD_FILE2")),
-                command: filled(typed.password_command2.as_ref())
-                    .or_else(|| environment.get("PASSWORD_COMMAND2")),
-                value: environment.get("PASSWORD2").map(Zeroizing::new),
-                empty: false,
-                empty_flag: "--insecure-no-password",
-            },
-            key_hint: filled(typed.key_hint2.as_ref()).or_else(|| environment.get("KEY_HINT2")),
-            side: Side::Main,
-            hot: None,
-            flags: "--repo2 or --repository-file2",
-        }
-    }
-
-    /// A repository at a location that was typed, whose password is found out elsewhere.
-    pub fn at(location: &str) -> Self {
-        Self { location: Some(location.to_owned()), ..Self::default() }
-    }
-
-    /// A repository in a folder, with its password in a file.
-    pub fn local(folder: &Path, password_file: &Path) -> Self {
-        Self {
-            location: Some(format!("local:{}", folder.to_string_lossy())),
-            password: password::Sources {
-                file: Some(password_file.to_string_lossy().into_owned()),
-                empty_flag: "--insecure-no-password",
-                ..password::Sources::default()
-            },
-            ..Self::default()
-        }
-    }
-
-    /// The repository's location.
-    pub fn location(&self) -> Result<String> {
-        match (&self.location, &self.location_file) {
-            (Some(_), Some(_)) => Err(wrong(
-                format!(
-                    "{} are mutually exclusive, please specify only one",
-                    self.flags.replace(" or ", " and ")
-                ),
-                "Keep one of them; look at the environment too.",
-            )),
-            (None, None) => Err(wrong(
-                format!("please specify the repository's location ({})", self.flags),
-                "Or set RESTIC_REPOSITORY; to begin with a new repository, see `larder help quickstart`.",
-            )),
-            (Some(location), None) => Ok(location.clone()),
-            (None, Some(file)) => {
-                let bytes =
-                    std::fs::read(file).with_context(|| format!("cannot read repository file {file}"))?;
-                Ok(String::from_utf8_lossy(&decode_text(&bytes)).trim().to_owned())
-            }
-        }
     }
 }
 
@@ -412,87 +245,6 @@ fn filled(typed: Option<&String>) -> Option<String> {
     typed.filter(|text| !text.is_empty()).cloned()
 }
 
-/// A feature switch of restic.
-#[derive(Debug)]
-pub struct Feature {
-    /// Its name in `RESTIC_FEATURES`.
-    pub name: &'static str,
-    /// alpha, beta, or stable: a stable one cannot be switched any more.
-    pub kind: &'static str,
-    /// Whether it is on if nobody says anything.
-    pub default: bool,
-    /// What larder does about it.
-    pub about: &'static str,
-}
-
-/// The feature switches restic knows.
-pub const FEATURES: [Feature; 7] = [
-    Feature {
-        name: "backend-error-redesign",
-        kind: "beta",
-        default: true,
-        about: "requests that stand still are repeated; larder always does so",
-    },
-    Feature {
-        name: "deprecate-legacy-index",
-        kind: "stable",
-        default: true,
-        about: "index files of restic 0.1 are not read",
-    },
-    Feature {
-        name: "deprecate-s3-legacy-layout",
-        kind: "stable",
-        default: true,
-        about: "the layout that restic 0.7 had in buckets is not read",
-    },
-    Feature {
-        name: "device-id-for-hardlinks",
-        kind: "alpha",
-        default: false,
-        about: "device numbers for hard links only; accepted, larder stores them always",
-    },
-    Feature {
-        name: "explicit-s3-anonymous-auth",
-        kind: "stable",
-        default: true,
-        about: "a bucket is used without credentials only with -o s3.unsafe-anonymous-auth",
-    },
-    Feature {
-        name: "s3-restore",
-        kind: "alpha",
-        default: false,
-        about: "cold packs are thawed with -o s3.enable-restore; larder does not ask for the switch",
-    },
-    Feature {
-        name: "safe-forget-keep-tags",
-        kind: "stable",
-        default: true,
-        about: "a policy with an unknown tag does not remove everything",
-    },
-];
-
-/// Checks `RESTIC_FEATURES`; gives a warning for every switch that cannot be switched any more.
-fn features(environment: &Environment) -> Result<Vec<String>> {
-    let mut warnings = Vec::new();
-    let text = environment.get("FEATURES").unwrap_or_default();
-    for pair in text.split(',').map(str::trim).filter(|pair| !pair.is_empty()) {
-        let (name, value) = pair.split_once('=').unwrap_or((pair, "true"));
-        let correct = "Correct the variable RESTIC_FEATURES.";
-        let Some(feature) = FEATURES.iter().find(|known| known.name == name) else {
-            return Err(wrong(format!("unknown feature flag {name:?}"), correct));
-        };
-        if values::boolean(value).is_none() {
-            return Err(wrong(format!("failed to parse value {value:?} for feature flag {name}"), correct));
-        }
-        if feature.kind == "stable" {
-            warnings.push(format!(
-                "feature flag {name:?} is always enabled and will be removed in a future release"
-            ));
-        }
-    }
-    Ok(warnings)
-}
-
 impl FromIterator<(String, OsString)> for Environment {
     fn from_iter<I: IntoIterator<Item = (String, OsString)>>(variables: I) -> Self {
         Self(variables.into_iter().collect())
@@ -505,6 +257,7 @@ mod tests {
 
     use super::*;
     use crate::args::Typed;
+    use crate::args::init::FromRepository;
 
     fn settings(line: &str, variables: &[(&str, &str)]) -> Result<Settings> {
         let words = std::iter::once("larder").chain(line.split_whitespace());

@@ -17,7 +17,7 @@ use anyhow::{Context, Result, bail, ensure};
 
 use crate::bench::memory::Filler;
 use crate::bench::peers::{Peer, size};
-use crate::programs::{self, Cost, cargo, find, measure, output, restic, target, tools};
+use crate::programs::{self, Cost, cargo, find, measure, output, restic, target};
 use crate::setup;
 use crate::step::Steps;
 use crate::tree;
@@ -108,11 +108,7 @@ fn options(words: &[&str]) -> Result<Options> {
 
 /// The program of an S3 server that both can use and that is not slower than they are.
 fn s3_server(name: &str) -> Result<PathBuf> {
-    let ours = tools().join("servers/bin").join(name);
-    if ours.is_file() {
-        return Ok(ours);
-    }
-    if name == "s3s-fs" {
+    if name == "s3s-fs" && find(name).is_none() {
         setup::tool(name, "an S3 server", &["--version", "0.14.1", "--features", "binary"])?;
     }
     find(name).with_context(|| format!("{name} is neither among the tools nor on the PATH"))

@@ -191,7 +191,7 @@ fn short_time_reads_one_pack_and_long_time_all() {
 #[test]
 fn stopped_check_keeps_what_it_has_verified() {
     // More than are under way when the first is told.
-    const MANY: u64 = 60;
+    const MANY: u64 = 240;
     let mut bench = Bench::of(MANY);
     let cancel = Cancel::new();
     bench.listener = Arc::new(Listener { stop: Some(cancel.clone()), ..Listener::default() });

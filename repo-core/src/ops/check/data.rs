@@ -1,13 +1,15 @@
 //! Packs are read whole: do they hash to their names, do headers agree with the index, does every blob open?
 
 use std::collections::{HashMap, HashSet};
+use std::iter;
+use std::mem;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use crate::blob::Opener;
+use crate::blob::{Opener, SealedBlob};
 use crate::context::{Cancelled, Context, Event, Random, Stage};
 use crate::format::{IndexedBlob, PackHeader, Place, limits};
-use crate::hash::sha256;
+use crate::hash::sha256_each;
 use crate::id::{BlobId, PackId};
 use crate::ops::check::report::Finding;
 use crate::ops::check::rolling::Ledger;
@@ -100,25 +102,36 @@ pub(super) fn read(
     let tools = Mutex::new(Vec::<Tools>::new());
     let begun = context.clock.elapsed();
     let in_time = || span.is_none_or(|span| context.clock.elapsed().saturating_sub(begun) < span);
+    // One at least: however short the time, checks that follow each other get on.
+    let mut in_time_packs = packs.iter().enumerate().take_while(|(at, _)| *at == 0 || in_time());
+    let together = together(threads, packs);
+    let groups = iter::from_fn(|| {
+        let group: Vec<(PackId, u64)> =
+            in_time_packs.by_ref().take(together).map(|(_, pack)| *pack).collect();
+        (!group.is_empty()).then_some(group)
+    });
     let mut count = 0;
     parallel::stream(
         threads,
-        // One at least: however short the time, checks that follow each other get on.
-        packs.iter().copied().enumerate().take_while(|(at, _)| *at == 0 || in_time()).map(|(_, pack)| pack),
-        |(pack, size)| {
-            context.cancel.check()?;
+        groups,
+        |group| {
             let kept = tools.lock().unwrap_or_else(PoisonError::into_inner).pop();
             let mut hands = kept.unwrap_or_else(|| Tools::new(reader));
-            let expected = listed.get(&pack).map(Vec::as_slice).unwrap_or_default();
-            let found = verify(reader, &mut hands, pack, expected, findings);
-            seals.lock().unwrap_or_else(PoisonError::into_inner).extend(found.seals);
+            let verified = verify(context, reader, &mut hands, &group, &listed, findings)?;
             tools.lock().unwrap_or_else(PoisonError::into_inner).push(hands);
-            Ok((size, found.is_sound.then_some(pack)))
+            let mut right = Vec::new();
+            for ((pack, _), found) in group.iter().zip(verified) {
+                seals.lock().unwrap_or_else(PoisonError::into_inner).extend(found.seals);
+                right.extend(found.is_sound.then_some(*pack));
+            }
+            Ok::<_, Cancelled>((group, right))
         },
-        |(size, verified)| {
-            sound.extend(verified);
-            count += 1;
-            context.tell(&Event::Progress { stage: Stage::ReadPacks, items: 1, bytes: size });
+        |(group, right)| {
+            sound.extend(right);
+            for (_, size) in group {
+                count += 1;
+                context.tell(&Event::Progress { stage: Stage::ReadPacks, items: 1, bytes: size });
+            }
             Ok(())
         },
     )?;
@@ -134,11 +147,24 @@ pub(super) fn read(
     Ok(count)
 }
 
+/// Packs that all threads hold together have no more bytes than this, unless each holds only one.
+const HELD_BYTES_MAX: u64 = 128 << 20;
+
+/// Blobs that are opened and named side by side.
+const OPENED_AT_ONCE: usize = 4;
+
+/// How many packs a thread reads before it names them: two take two thirds of the time that they take alone, four half.
+fn together(threads: usize, packs: &[(PackId, u64)]) -> usize {
+    let longest = packs.iter().map(|(_, size)| *size).max().unwrap_or_default().max(1);
+    let each = HELD_BYTES_MAX / longest / threads.max(1) as u64;
+    usize::try_from(each).unwrap_or(usize::MAX).clamp(1, 4)
+}
+
 /// What one thread needs, kept from pack to pack.
 struct Tools {
     opener: Opener,
-    pack: Vec<u8>,
-    plain: Vec<u8>,
+    packs: Vec<Vec<u8>>,
+    plains: [Vec<u8>; OPENED_AT_ONCE],
 }
 
 impl Tools {
@@ -146,7 +172,7 @@ impl Tools {
         let repository = reader.repository();
         let opener = Opener::new(Arc::clone(repository.key()));
         let opener = opener.with_data_len_max(repository.config().data_blob_bytes_max());
-        Self { opener, pack: Vec::new(), plain: Vec::new() }
+        Self { opener, packs: Vec::new(), plains: Default::default() }
     }
 }
 
@@ -174,55 +200,99 @@ struct Verified {
     is_sound: bool,
 }
 
-/// Verifies one pack.
+/// Verifies a few packs: all are read, then named side by side, then opened one after the other.
 fn verify(
+    context: &Context,
     reader: &Reader,
     tools: &mut Tools,
-    pack: PackId,
+    group: &[(PackId, u64)],
+    listed: &HashMap<PackId, Vec<(BlobId, Place)>>,
+    findings: &Findings<'_>,
+) -> Result<Vec<Verified>, Cancelled> {
+    let backend = reader.repository().backend();
+    let mut packs = mem::take(&mut tools.packs);
+    packs.resize_with(packs.len().max(group.len()), Vec::new);
+    let mut is_read = Vec::with_capacity(group.len());
+    for ((pack, _), bytes) in group.iter().zip(&mut packs) {
+        context.cancel.check()?;
+        let read = backend.read_all((*pack).into(), limits::PACK_BYTES_MAX, bytes);
+        is_read.push(
+            read.map_err(|source| findings.add(Finding::PackUnreadable { pack: *pack, source })).is_ok(),
+        );
+    }
+    let names = sha256_each(&packs[..group.len()].iter().map(Vec::as_slice).collect::<Vec<_>>());
+    let mut verified = Vec::with_capacity(group.len());
+    for (number, (pack, _)) in group.iter().enumerate() {
+        if !is_read[number] {
+            verified.push(Verified::default());
+            continue;
+        }
+        let expected = listed.get(pack).map(Vec::as_slice).unwrap_or_default();
+        let is_named = names[number] == pack.0;
+        verified.push(verify_pack(reader, tools, (*pack, &packs[number], is_named), expected, findings));
+    }
+    tools.packs = packs;
+    Ok(verified)
+}
+
+/// Verifies what was read of one pack, and whether it hashes to its name.
+fn verify_pack(
+    reader: &Reader,
+    tools: &mut Tools,
+    (pack, bytes, is_named): (PackId, &[u8], bool),
     listed: &[(BlobId, Place)],
     findings: &Findings<'_>,
 ) -> Verified {
-    let backend = reader.repository().backend();
-    if let Err(source) = backend.read_all(pack.into(), limits::PACK_BYTES_MAX, &mut tools.pack) {
-        findings.add(Finding::PackUnreadable { pack, source });
-        return Verified::default();
-    }
     let mut is_sound = true;
     let mut add = |finding| {
         is_sound = false;
         findings.add(finding);
     };
-    if sha256(&tools.pack) != pack.0 {
+    if !is_named {
         add(Finding::PackDamaged { pack });
     }
-    match read_header(reader, tools) {
+    match read_header(reader, bytes, &mut tools.plains[0]) {
         Ok(header) if !agrees(&header.blobs, listed) => add(Finding::HeaderDiffers { pack }),
         Ok(_) => {}
         Err(source) => add(Finding::HeaderDamaged { pack, source }),
     }
-    let Tools { opener, pack: bytes, plain } = tools;
     let mut seals = Vec::with_capacity(listed.len());
-    for (blob, place) in listed {
-        let range = place.offset as usize..place.offset as usize + place.len as usize;
-        let sealed = bytes.get(range).unwrap_or_default();
-        if let (Some(nonce), Some(tag)) = (sealed.first_chunk(), sealed.last_chunk()) {
-            seals.push((u128::from_le_bytes(*nonce), u128::from_le_bytes(*tag)));
-        }
-        if opener.open(blob, sealed, place.plain_len, plain).is_err() {
-            add(Finding::BlobDamaged { blob: *blob, pack });
+    for few in listed.chunks(OPENED_AT_ONCE) {
+        let stored: Vec<SealedBlob<'_>> = few
+            .iter()
+            .map(|(blob, place)| {
+                let range = place.offset as usize..place.offset as usize + place.len as usize;
+                let sealed = bytes.get(range).unwrap_or_default();
+                SealedBlob { blob: *blob, sealed, plain_len: place.plain_len }
+            })
+            .collect();
+        let sealed = stored.iter().map(|stored| stored.sealed);
+        seals.extend(sealed.filter_map(|sealed| {
+            let (nonce, tag) = (sealed.first_chunk()?, sealed.last_chunk()?);
+            Some((u128::from_le_bytes(*nonce), u128::from_le_bytes(*tag)))
+        }));
+        let opened = tools.opener.open_each(&stored, &mut tools.plains);
+        for (stored, opened) in stored.iter().zip(opened) {
+            if opened.is_err() {
+                add(Finding::BlobDamaged { blob: stored.blob, pack });
+            }
         }
     }
     Verified { seals, is_sound }
 }
 
-fn read_header(reader: &Reader, tools: &mut Tools) -> Result<PackHeader, Option<crate::format::HeaderError>> {
-    let pack_len = tools.pack.len() as u64;
-    let trailer = *tools.pack.last_chunk::<4>().ok_or(None)?;
+fn read_header(
+    reader: &Reader,
+    bytes: &[u8],
+    plain: &mut Vec<u8>,
+) -> Result<PackHeader, Option<crate::format::HeaderError>> {
+    let pack_len = bytes.len() as u64;
+    let trailer = *bytes.last_chunk::<4>().ok_or(None)?;
     let sealed_len = PackHeader::sealed_len(trailer, pack_len).map_err(Some)? as usize;
-    let end = tools.pack.len() - trailer.len();
-    let sealed = end.checked_sub(sealed_len).and_then(|start| tools.pack.get(start..end)).ok_or(None)?;
-    reader.repository().key().open(sealed, &mut tools.plain).map_err(|_| None)?;
-    PackHeader::parse(&tools.plain, pack_len).map_err(Some)
+    let end = bytes.len() - trailer.len();
+    let sealed = end.checked_sub(sealed_len).and_then(|start| bytes.get(start..end)).ok_or(None)?;
+    reader.repository().key().open(sealed, plain).map_err(|_| None)?;
+    PackHeader::parse(plain, pack_len).map_err(Some)
 }
 
 /// Whether header and index list the same blobs at the same places.

@@ -4,6 +4,7 @@
 //! the kinds apart, so that a pack name cannot be handed over where a snapshot name is wanted.
 //! Pure vocabulary: no hashing here (see [`crate::hash`]), no I/O.
 
+use std::cmp::Ordering;
 use std::fmt;
 use std::str::FromStr;
 
@@ -20,8 +21,22 @@ pub const ID_LEN: usize = 32;
 /// assert_eq!(Id::from(id).as_bytes()[0], 0x5e);
 /// # Ok::<(), repo_core::id::ParseIdError>(())
 /// ```
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Id([u8; ID_LEN]);
+
+/// By their bytes. Nearly always the first eight decide, which is a comparison of two numbers: tables of names are sorted
+/// and searched all the time.
+impl Ord for Id {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.head().cmp(&other.head()).then_with(|| self.0.cmp(&other.0))
+    }
+}
+
+impl PartialOrd for Id {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
 
 impl Id {
     /// Takes the 32 bytes as they are.
@@ -32,6 +47,13 @@ impl Id {
     /// The 32 bytes.
     pub const fn as_bytes(&self) -> &[u8; ID_LEN] {
         &self.0
+    }
+
+    /// The first eight bytes as a number; names are in the order of it.
+    pub(crate) fn head(&self) -> u64 {
+        let mut head = [0; 8];
+        head.copy_from_slice(&self.0[..8]);
+        u64::from_be_bytes(head)
     }
 
     /// The first eight hex digits, as messages show them.

@@ -120,7 +120,7 @@ pub struct Forget {
     pub dry_run: bool,
 
     /// Remove nothing, show how many snapshots the rules would leave over this span, such as 1y
-    #[arg(long, value_name = "SPAN", value_parser = str::parse::<Span>)]
+    #[arg(long, value_name = "SPAN", value_parser = str::parse::<Span>, conflicts_with = "keep_until_size")]
     pub simulate: Option<Span>,
 
     /// Then free the space of what was removed

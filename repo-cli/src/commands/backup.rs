@@ -136,7 +136,7 @@ fn options(session: &Session, args: &Backup) -> Result<ArchiveOptions> {
             .and_then(|count| usize::try_from(count).ok())
             .filter(|count| *count > 0)
             .unwrap_or(2),
-        scan: !args.no_scan && !args.stdin && !args.stdin_from_command,
+        scan: !args.no_scan && !args.stdin && !args.stdin_from_command && session.progress.is_watched(),
         skip_if_unchanged: args.skip_if_unchanged,
         writer,
         program_version: format!("larder {} (restic {COMPATIBLE} compatible)", env!("CARGO_PKG_VERSION")),

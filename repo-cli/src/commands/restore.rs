@@ -118,7 +118,7 @@ fn options(session: &Session, args: &Restore, folder: &str, target: &Path) -> Re
         dry_run: args.dry_run,
         thaw: session.thaw()?,
         // Counting ahead is only for those who look.
-        scan: session.screen.json || session.screen.redraws,
+        scan: session.progress.is_watched(),
         ..RestoreOptions::default()
     })
 }

@@ -200,6 +200,11 @@ impl Progress {
         Drawing { progress: self, drawer }
     }
 
+    /// Whether anybody looks, so that it pays to count ahead how much there is to do.
+    pub fn is_watched(&self) -> bool {
+        self.interval.is_some()
+    }
+
     fn take_turn(&self, change: impl FnOnce(&mut Vec<Box<dyn View>>)) -> u64 {
         let mut state = self.lock();
         change(&mut state.views);

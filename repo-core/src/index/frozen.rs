@@ -307,9 +307,7 @@ impl Table {
 }
 
 fn slot(id: &Id, shift: u32) -> usize {
-    let mut top = [0; 8];
-    top.copy_from_slice(&id.as_bytes()[..8]);
-    usize::try_from(u64::from_be_bytes(top).checked_shr(shift).unwrap_or(0)).unwrap_or(0)
+    usize::try_from(id.head().checked_shr(shift).unwrap_or(0)).unwrap_or(0)
 }
 
 #[cfg(test)]

@@ -1,5 +1,7 @@
 //! What was there before: the parent snapshot, and when a file counts as unchanged.
 
+use std::cmp::Ordering;
+use std::mem;
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
@@ -139,6 +141,8 @@ impl Parent {
 pub(super) struct ParentDir {
     /// Sorted by name.
     nodes: Vec<Node>,
+    /// The first one that is not before the last name asked for.
+    next: usize,
 }
 
 impl ParentDir {
@@ -147,21 +151,23 @@ impl ParentDir {
         if !nodes.is_sorted_by(|a, b| a.name <= b.name) {
             nodes.sort_by(|a, b| a.name.cmp(&b.name));
         }
-        Self { nodes }
+        Self { nodes, next: 0 }
     }
 
-    /// Takes an entry out; each is asked for once.
+    /// Takes an entry out. Names are asked for in order, each once.
     pub(super) fn take(&mut self, name: &[u8]) -> Option<Node> {
-        let at = self.nodes.binary_search_by(|node| node.name.as_slice().cmp(name)).ok()?;
-        // The name stays behind, so that the order holds for the next search.
-        let node = &mut self.nodes[at];
-        let taken = Node { name: node.name.clone(), ..std::mem::replace(node, empty(node.name.clone())) };
-        Some(taken)
+        while let Some(node) = self.nodes.get_mut(self.next) {
+            match node.name.as_slice().cmp(name) {
+                Ordering::Less => self.next += 1,
+                Ordering::Equal => {
+                    self.next += 1;
+                    return Some(mem::replace(node, Node::new(Vec::new(), NodeKind::Irregular)));
+                }
+                Ordering::Greater => break,
+            }
+        }
+        None
     }
-}
-
-fn empty(name: Vec<u8>) -> Node {
-    Node::new(name, NodeKind::Irregular)
 }
 
 /// How an entry compares with the parent's.
@@ -170,5 +176,20 @@ pub(super) fn compare(new: &Node, old: Option<&Node>) -> Change {
         None => Change::New,
         Some(old) if new.is_same(old) => Change::Unchanged,
         Some(_) => Change::Changed,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn entries_of_the_parent_are_found_whatever_came_and_went_between_them() {
+        let named = |name: &str| Node::new(name, NodeKind::Fifo);
+        let mut dir = ParentDir::new(["d", "b", "a", "f"].map(named).into());
+        let mut found = |name: &str| dir.take(name.as_bytes()).map(|node| node.name);
+        let asked = ["a", "aa", "d", "e", "f", "g"];
+        let expected = [Some("a"), None, Some("d"), None, Some("f"), None];
+        assert_eq!(asked.map(&mut found), expected.map(|name| name.map(|name| name.as_bytes().to_vec())));
     }
 }

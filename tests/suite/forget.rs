@@ -4,7 +4,7 @@
 //! One repository holds many groups, each a host of its own, so that one run of restic answers for all of them. Spans
 //! depend on the zone a program runs in, so that one is drawn as well. Snapshots of the same instant are alike, because
 //! restic judges such in no certain order. Restics before 0.16 have no rule for the oldest snapshot; what only that rule
-//! keeps is taken out of the expectation for them. `LARDER_TEST_FORGET_CASES=5000` runs as many cases.
+//! keeps is taken out of the expectation for them. `LARDER_TEST_FORGET_CASES=50000` runs as many cases.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -25,7 +25,7 @@ use tests::repo::{context, in_memory, open, save};
 use tests::restic::{self, restic};
 
 /// So many cases run in the ordinary test run; the variable asks for more.
-const CASES: usize = 1200;
+const CASES: usize = 5000;
 const CASES_WANTED: &str = "LARDER_TEST_FORGET_CASES";
 /// How many groups a repository has: each policy is judged on all of them.
 const GROUPS: usize = 60;

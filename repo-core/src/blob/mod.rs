@@ -5,8 +5,10 @@
 //! version 2 blobs are zstd frames and records are `2 ‖ zstd frame`. The config and key files are no records;
 //! they are sealed as they are. Never does I/O, never returns content that does not match its name.
 
-mod record;
+mod few; // blobs that are opened together
+mod record; // records and config
 
+pub(crate) use few::{FEW, next_few, trim};
 pub use record::{RecordError, RecordForm, open_record, seal_record};
 
 use std::num::NonZeroU32;

@@ -4,13 +4,12 @@
 //! one is tried.
 
 use std::fmt;
-use std::iter::Peekable;
 use std::num::NonZeroU32;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::backend::BackendError;
-use crate::blob::{self, Opener, SealedBlob};
+use crate::blob::{self, FEW, Opener, SealedBlob, next_few, trim};
 use crate::context::Context;
 use crate::format::{FormatError, Place, Tree};
 use crate::id::{BlobId, PackId, TreeId};
@@ -102,20 +101,12 @@ impl<'a> StoredBlob<'a> {
     }
 }
 
-/// Blobs that are opened and named side by side, and how many plain bytes they may have together; a longer one is opened
-/// alone.
-const OPENED_AT_ONCE: usize = 4;
-const OPENED_BYTES_MAX: u64 = 8 << 20;
-
-/// Room for one opened blob that a thread keeps.
-const PLAIN_KEPT: usize = 4 << 20;
-
 /// What one thread needs to open blobs; kept for the next one.
 struct Tools {
     opener: Opener,
     /// Many blobs as they are stored, and a few of them opened.
     fetched: Vec<u8>,
-    plains: [Vec<u8>; OPENED_AT_ONCE],
+    plains: [Vec<u8>; FEW],
     /// One blob that was read alone.
     stored: Vec<u8>,
     plain: Vec<u8>,
@@ -199,7 +190,7 @@ impl Reader {
                 }
                 let mut left = read.blobs.into_iter().peekable();
                 while left.peek().is_some() {
-                    let batch = next_batch(&mut left, |(_, (_, place, _))| u64::from(place.opened_len()));
+                    let batch = next_few(&mut left, |(_, (_, place, _))| u64::from(place.opened_len()));
                     let stored: Vec<_> = batch
                         .iter()
                         .map(|(range, (blob, place, _))| SealedBlob {
@@ -261,9 +252,7 @@ impl Reader {
             plain: Vec::new(),
         });
         let result = work(&mut tools);
-        for long in tools.plains.iter_mut().filter(|plain| plain.capacity() > PLAIN_KEPT) {
-            *long = Vec::new();
-        }
+        trim(&mut tools.plains);
         self.tools.lock().unwrap_or_else(PoisonError::into_inner).push(tools);
         result
     }
@@ -282,19 +271,6 @@ impl fmt::Debug for Reader {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Reader").field("repository", &self.repository).finish_non_exhaustive()
     }
-}
-
-/// The next blobs that are opened together: as many as can be, and no more bytes than that; at least one.
-fn next_batch<T>(left: &mut Peekable<impl Iterator<Item = T>>, len: impl Fn(&T) -> u64) -> Vec<T> {
-    let mut batch = Vec::with_capacity(OPENED_AT_ONCE);
-    let mut bytes = 0;
-    while batch.len() < OPENED_AT_ONCE
-        && let Some(next) = left.next_if(|next| bytes == 0 || bytes + len(next) <= OPENED_BYTES_MAX)
-    {
-        bytes += len(&next).max(1);
-        batch.push(next);
-    }
-    batch
 }
 
 /// The bytes of `inner` out of `bytes`, which hold `outer`.

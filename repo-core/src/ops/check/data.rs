@@ -6,7 +6,7 @@ use std::mem;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use crate::blob::{Opener, SealedBlob};
+use crate::blob::{FEW, Opener, SealedBlob, next_few, trim};
 use crate::context::{Cancelled, Context, Event, Random, Stage};
 use crate::format::{IndexedBlob, PackHeader, Place, limits};
 use crate::hash::sha256_each;
@@ -97,8 +97,7 @@ pub(super) fn read(
     context.tell(&Event::Begin { stage: Stage::ReadPacks, total, bytes });
     let listed = listed_blobs(reader, packs);
     let seals = Mutex::new(Vec::new());
-    // While some wait for the storage, the others keep the cores busy.
-    let threads = reader.repository().backend().properties().connections + parallel::cores();
+    let threads = reader.repository().backend().properties().connections.max(parallel::cores());
     let tools = Mutex::new(Vec::<Tools>::new());
     let begun = context.clock.elapsed();
     let in_time = || span.is_none_or(|span| context.clock.elapsed().saturating_sub(begun) < span);
@@ -148,10 +147,7 @@ pub(super) fn read(
 }
 
 /// Packs that all threads hold together have no more bytes than this, unless each holds only one.
-const HELD_BYTES_MAX: u64 = 128 << 20;
-
-/// Blobs that are opened and named side by side.
-const OPENED_AT_ONCE: usize = 4;
+const HELD_BYTES_MAX: u64 = 160 << 20;
 
 /// How many packs a thread reads before it names them: two take two thirds of the time that they take alone, four half.
 fn together(threads: usize, packs: &[(PackId, u64)]) -> usize {
@@ -164,7 +160,7 @@ fn together(threads: usize, packs: &[(PackId, u64)]) -> usize {
 struct Tools {
     opener: Opener,
     packs: Vec<Vec<u8>>,
-    plains: [Vec<u8>; OPENED_AT_ONCE],
+    plains: [Vec<u8>; FEW],
 }
 
 impl Tools {
@@ -232,6 +228,7 @@ fn verify(
         verified.push(verify_pack(reader, tools, (*pack, &packs[number], is_named), expected, findings));
     }
     tools.packs = packs;
+    trim(&mut tools.plains);
     Ok(verified)
 }
 
@@ -257,7 +254,9 @@ fn verify_pack(
         Err(source) => add(Finding::HeaderDamaged { pack, source }),
     }
     let mut seals = Vec::with_capacity(listed.len());
-    for few in listed.chunks(OPENED_AT_ONCE) {
+    let mut left = listed.iter().peekable();
+    while left.peek().is_some() {
+        let few = next_few(&mut left, |(_, place)| u64::from(place.opened_len()));
         let stored: Vec<SealedBlob<'_>> = few
             .iter()
             .map(|(blob, place)| {

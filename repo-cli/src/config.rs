@@ -14,13 +14,14 @@ use std::num::NonZeroU64;
 use std::time::Duration;
 
 use anyhow::Result;
+use repo_core::MemoryLimit;
 use repo_core::backend::Throttle;
 use repo_core::compress::Compression;
 use repo_core::filter::GlobMode;
 use repo_core::pack::PackSize;
 use repo_core::time::Zone;
 
-use crate::args::Global;
+use crate::args::{Global, values};
 use crate::cache;
 use crate::cold;
 use crate::exit::wrong;
@@ -100,6 +101,8 @@ pub struct Settings {
     pub host: Option<String>,
     /// How many files are read at once.
     pub read_concurrency: Option<u32>,
+    /// How much memory a run may take.
+    pub memory: MemoryLimit,
     /// The zone of the local clock.
     pub zone: Zone,
     /// What several `**` in a pattern stand for.
@@ -147,6 +150,7 @@ impl Settings {
         let pack_mib = environment.parsed("PACK_SIZE", str::parse::<u64>)?;
         let pack_mib = typed.pack_size.or(pack_mib).filter(|mib| *mib > 0).unwrap_or(PACK_MIB_DEFAULT);
         let read_concurrency = environment.parsed("READ_CONCURRENCY", str::parse::<u32>)?;
+        let memory = environment.parsed("MEMORY_LIMIT", values::memory)?;
         let glob_mode = environment.parsed("GLOB_MODE", str::parse::<GlobMode>)?;
         let tz = environment.raw("TZ").map(|value| value.to_string_lossy());
         Ok(Self {
@@ -164,6 +168,7 @@ impl Settings {
             progress_per_second: environment.get("PROGRESS_FPS").and_then(|fps| fps.parse().ok()),
             host: environment.get("HOST"),
             read_concurrency,
+            memory: typed.memory_limit.or(memory).unwrap_or_default(),
             zone: Zone::from_tz(tz.as_deref()),
             glob_mode: typed.glob_mode.or(glob_mode).unwrap_or_default(),
             strict: environment.get("COMPATIBILITY").is_some_and(|mode| mode == "strict"),

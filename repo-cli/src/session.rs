@@ -40,7 +40,12 @@ impl Session {
         let cancel = Cancel::new();
         let dumb = environment.raw("TERM").is_some_and(|term| term == "dumb");
         let screen = Arc::new(Screen::new(settings.level, settings.json, dumb, cancel.clone()));
-        let context = Context { cancel: cancel.clone(), zone: settings.zone.clone(), ..Context::new() };
+        let context = Context {
+            cancel: cancel.clone(),
+            zone: settings.zone.clone(),
+            memory: settings.memory,
+            ..Context::new()
+        };
         let progress = Progress::new(screen.clone(), context.clock.clone(), settings.progress_per_second);
         let context = context.with_observer(progress.clone());
         let on_request = progress.clone();

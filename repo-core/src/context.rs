@@ -1,11 +1,13 @@
-//! What a run takes from outside: observer, cancellation, clock, randomness, time zone.
+//! What a run takes from outside: observer, cancellation, clock, randomness, time zone, memory.
 //!
 //! Every operation gets a [`Context`] first. The core itself never prints, never reads the environment and
 //! never looks at a clock but through it, so that a test can repeat a run exactly.
 
 mod hand_clock; // a clock for tests
+mod memory; // how much of it may be in use
 
 pub use hand_clock::HandClock;
+pub use memory::MemoryLimit;
 
 use std::error::Error;
 use std::fmt;
@@ -45,6 +47,8 @@ pub struct Context {
     pub random: Arc<dyn Random>,
     /// In which zone new records write their times.
     pub zone: Zone,
+    /// How much memory it may take.
+    pub memory: MemoryLimit,
 }
 
 impl Context {
@@ -56,12 +60,19 @@ impl Context {
             clock: Arc::new(SystemClock::new()),
             random: Arc::new(SystemRandom),
             zone: Zone::UTC,
+            memory: MemoryLimit::default(),
         }
     }
 
     /// The same context with another observer.
     pub fn with_observer(self, observer: Arc<dyn Observer>) -> Self {
         Self { observer, ..self }
+    }
+
+    /// The same context for one of two stages that are at work together.
+    #[must_use]
+    pub fn with_half_the_memory(&self) -> Self {
+        Self { memory: self.memory.half(), ..self.clone() }
     }
 
     /// Tells the observer.

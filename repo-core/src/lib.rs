@@ -89,7 +89,7 @@ pub mod ops; // one folder or file per operation
 
 // ── what nearly every user needs ───────────────────────────────────────────────────────────────────────────
 pub use backend::Backend;
-pub use context::{Cancel, Context, Event, Observer};
+pub use context::{Cancel, Context, Event, MemoryLimit, Observer};
 pub use fs::source::LocalSource;
 pub use ops::archive::{ArchiveOptions, archive};
 pub use ops::check::{CheckOptions, check};

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use backends::{Location, Options};
 use repo_core::Context;
+use tests::fixtures::PASSWORD;
 use tests::larder::larder;
 use tests::program::Call;
 use tests::proxy::{Direction, End, Line, Proxy, Trouble};
@@ -109,6 +110,37 @@ fn a_backup_to_a_bucket_takes_little_more_memory_than_one_to_a_folder() {
     });
     let more = there.saturating_sub(here) >> 20;
     assert!(here > 0 && more <= 100, "{} MiB and {} MiB", here >> 20, there >> 20);
+}
+
+#[test]
+fn a_limit_of_memory_holds_for_backup_check_restore_and_copy() {
+    const LIMIT: u64 = 160 << 20;
+    let folder = tempfile::tempdir().unwrap();
+    let source = folder.path().join("source");
+    dir((0..8).map(|number| (format!("file {number}"), file(noise(40 << 20, number))))).build(&source);
+    let [place, copy] =
+        ["repository", "copy"].map(|name| Place::new(folder.path().join(name).to_str().unwrap()));
+    fill(&place);
+    fill(&copy);
+    let larder = larder();
+    let limited = |place: &Place| larder.at(place).args(["--memory-limit", "160m"]);
+    let target = folder.path().join("target");
+    let from = place.location.clone();
+    let peaks = [
+        ("backup", peak(backup(limited(&place), &source))),
+        ("check", peak(limited(&place).args(["check", "--read-data"]))),
+        ("restore", peak(limited(&place).args(["restore", "latest", "--target"]).arg(&target))),
+        (
+            "copy",
+            peak(
+                limited(&copy).args(["copy", "--from-repo"]).arg(from).env("RESTIC_FROM_PASSWORD", PASSWORD),
+            ),
+        ),
+    ];
+    for (command, peak) in peaks {
+        assert!(peak > 0 && peak <= LIMIT, "{command}: {} MiB", peak >> 20);
+    }
+    assert_same(&Snapshot::of(&target), &Snapshot::of(&source));
 }
 
 /// Where restic's own list of extended options has its settings, and a location of each kind.

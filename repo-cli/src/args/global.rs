@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use clap::{ArgAction, Args};
+use repo_core::MemoryLimit;
 use repo_core::filter::GlobMode;
 
 use super::values;
@@ -102,6 +103,10 @@ pub struct Global {
     /// Do not open and compare what is about to be uploaded
     #[arg(long, global = true, help_heading = PACKING)]
     pub no_extra_verify: bool,
+
+    /// Hold no more memory than about this, such as 256m, as far as that is possible
+    #[arg(long, global = true, value_name = "SIZE", value_parser = values::memory, help_heading = PACKING)]
+    pub memory_limit: Option<MemoryLimit>,
 
     /// Folder of the local cache
     #[arg(long, global = true, value_name = "DIR", help_heading = PACKING)]

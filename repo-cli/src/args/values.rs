@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 
+use repo_core::MemoryLimit;
 use repo_core::ops::check::ReadData;
 use repo_core::ops::forget::Count;
 use repo_core::time::{Civil, Time, Timestamp, Zone};
@@ -34,6 +35,14 @@ pub fn size(text: &str) -> Result<u64, ValueError> {
     };
     let number: u64 = digits.parse().map_err(|_| error())?;
     number.checked_mul(1 << shift).filter(|bytes| i64::try_from(*bytes).is_ok()).ok_or_else(error)
+}
+
+/// A limit of memory: a [`size`], not less than any run needs.
+pub fn memory(text: &str) -> Result<MemoryLimit, ValueError> {
+    let bytes = size(text)?;
+    let hint = "128m or more";
+    let enough = (bytes >= MemoryLimit::LEAST).then(|| MemoryLimit::bytes(bytes));
+    enough.ok_or_else(|| wrong(text, "limit of memory that can be kept", hint))
 }
 
 /// A span of time as Go writes it: `90s`, `1h5m`, `1.5h`, `300ms`; a bare `0` needs no unit.

@@ -15,8 +15,11 @@ use crate::parallel;
 use crate::repository::reader::StoredBlob;
 use crate::repository::{BlobWriter, ReadError, Reader, WriteError, Writer};
 
-/// More packs than these are never read at once: each may need 32 MiB.
+/// More packs than these are never read at once.
 const READS_MAX: usize = 8;
+
+/// What reading one of them may need.
+const READ_BYTES: u64 = 32 << 20;
 
 /// Why blobs could not be copied. Nothing was removed.
 #[derive(Debug, thiserror::Error)]
@@ -55,10 +58,12 @@ impl Writer {
         loads: impl Iterator<Item = Load> + Send,
     ) -> Result<(), RepackError> {
         let threads = reader.repository().backend().properties().connections.clamp(1, READS_MAX);
+        let threads =
+            context.memory.half().threads(threads.max(parallel::cores()), READ_BYTES + self.open_bytes());
         let writers = Mutex::new(Vec::<BlobWriter>::new());
         let lock = || writers.lock().unwrap_or_else(PoisonError::into_inner);
         parallel::stream(
-            threads.max(parallel::cores()),
+            threads,
             loads,
             |load| {
                 context.cancel.check()?;

@@ -20,7 +20,7 @@ use std::time::Duration;
 use crate::backend::BackendError;
 use crate::blob::{SealError, SealPolicy, Sealed, Sealer};
 use crate::compress::Compression;
-use crate::context::{Cancelled, Context, Random};
+use crate::context::{Cancelled, Context, MemoryLimit, Random};
 use crate::format::{IndexFile, IndexedPack, PackHeader};
 use crate::id::{BlobId, BlobKind, IndexId, PackId};
 use crate::index::{BlobSet, Index, Pending};
@@ -33,8 +33,8 @@ use crate::repository::{RecordError, Repository};
 /// An index file is stored once it is so old.
 const INDEX_AGE_MAX: Duration = Duration::from_mins(10);
 
-/// Open packs per kind and worker. A blob goes into a random one of them, so that the order of sizes in a
-/// pack says less about the files.
+/// Open packs per kind and worker, where there is memory. A blob goes into a random one of them, so that the order of
+/// sizes in a pack says less about the files.
 const OPEN_PACKS: usize = 2;
 
 /// Packs that wait for an upload or are being uploaded, by the target size, where few connections are useful.
@@ -155,6 +155,7 @@ struct Shared {
     repository: Repository,
     context: Context,
     options: WriterOptions,
+    room: Room,
     /// Which blobs of the index the run relies on.
     relied: Arc<BlobSet>,
     pending: Arc<Pending>,
@@ -193,14 +194,16 @@ impl Writer {
         options: WriterOptions,
     ) -> Self {
         let connections = repository.backend.properties().connections.max(1);
+        let room = Room::of(context.memory, connections, options.pack_size);
         let shared = Arc::new(Shared {
             repository: repository.clone(),
             context: context.clone(),
             relied: Arc::new(BlobSet::new(index)),
             pending: Arc::default(),
             stored: Mutex::default(),
-            queue: Queue::new(upload_bytes_max(connections, options.pack_size)),
+            queue: Queue::new(room.upload_bytes),
             options,
+            room,
             buffers: Mutex::default(),
             unnamed: Mutex::default(),
             part_filled: Mutex::default(),
@@ -240,6 +243,11 @@ impl Writer {
     /// Whether the index lists a blob. If it does, whatever is made visible at the end relies on it.
     pub fn rely(&self, blob: &BlobId) -> bool {
         self.shared.relied.insert_listed(blob)
+    }
+
+    /// How many bytes of packs a [`BlobWriter`] fills at a time, trees not counted.
+    pub(crate) fn open_bytes(&self) -> u64 {
+        (self.shared.room.open_packs * self.shared.options.pack_size.bytes()) as u64
     }
 
     pub(super) fn options(&self) -> &WriterOptions {
@@ -300,7 +308,7 @@ impl Shared {
     fn take_full(&self, pack: SealedPack) -> Result<(), WriteError> {
         let mut unnamed = lock(&self.unnamed);
         unnamed.push(pack);
-        if unnamed.len() < named_at_once(self.options.pack_size) {
+        if unnamed.len() < self.room.named_at_once {
             return Ok(());
         }
         let together = mem::take(&mut *unnamed);
@@ -434,7 +442,7 @@ impl BlobWriter {
         }
         let random = self.shared.context.random.as_ref();
         let target = self.shared.options.pack_size.bytes();
-        let slot = &mut self.open[kind_number(blob.kind)][choose(random)];
+        let slot = &mut self.open[kind_number(blob.kind)][choose(random, self.shared.room.open_packs)];
         let pack = slot.get_or_insert_with(|| {
             let kept = lock(&self.shared.buffers).pop();
             // Allocated once for the run and only touched as far as it is filled: the target, the blob that
@@ -480,6 +488,38 @@ fn named_at_once(pack_size: PackSize) -> usize {
     (UNNAMED_BYTES_MAX / pack_size.bytes()).clamp(1, 4)
 }
 
+/// How many packs a writer holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Room {
+    /// Open packs of each kind for each worker.
+    open_packs: usize,
+    /// Full packs that wait for each other.
+    named_at_once: usize,
+    /// Bytes of packs that wait for an upload or are being uploaded.
+    upload_bytes: u64,
+}
+
+impl Room {
+    /// What there is memory for. What costs the least speed goes first: uploads ahead, then names side by side.
+    fn of(memory: MemoryLimit, connections: usize, pack_size: PackSize) -> Self {
+        let pack = pack_size.bytes() as u64;
+        let full = Self {
+            open_packs: OPEN_PACKS,
+            named_at_once: named_at_once(pack_size),
+            upload_bytes: upload_bytes_max(connections, pack_size),
+        };
+        let few = Self { upload_bytes: full.upload_bytes.min(UPLOADS_MIN * pack), ..full };
+        let pairs = Self { named_at_once: full.named_at_once.min(2), ..few };
+        let narrow = Self { open_packs: 1, upload_bytes: 2 * pack, ..pairs };
+        let least = Self { open_packs: 1, named_at_once: 1, upload_bytes: pack };
+        let held = |room: &Self| {
+            (parallel::cores() * room.open_packs + room.named_at_once - 1) as u64 * pack + room.upload_bytes
+        };
+        let fits = |room: &Self| memory.allows(held(room)) == held(room);
+        [full, few, pairs, narrow].into_iter().find(fits).unwrap_or(least)
+    }
+}
+
 fn kind_number(kind: BlobKind) -> usize {
     match kind {
         BlobKind::Data => 0,
@@ -488,10 +528,10 @@ fn kind_number(kind: BlobKind) -> usize {
 }
 
 /// A random open pack.
-fn choose(random: &dyn Random) -> usize {
+fn choose(random: &dyn Random, open_packs: usize) -> usize {
     let mut byte = [0];
     random.fill(&mut byte);
-    usize::from(byte[0]) % OPEN_PACKS
+    usize::from(byte[0]) % open_packs.clamp(1, OPEN_PACKS)
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -516,5 +556,16 @@ mod tests {
         check(usize::MAX, 16, 256);
         check(5, 128, 384);
         check(5, 4, 24);
+    }
+
+    #[test]
+    fn packs_that_are_held_become_fewer_with_less_memory_and_one_of_everything_is_left() {
+        let pack = PackSize::default();
+        let held = |mib: u64| Room::of(MemoryLimit::bytes(mib << 20), 5, pack);
+        assert_eq!(Room::of(MemoryLimit::default(), 5, pack).named_at_once, 4);
+        let rooms: Vec<Room> = (100..1000).map(held).collect();
+        assert!(rooms.is_sorted_by_key(|room| (room.open_packs, room.named_at_once, room.upload_bytes)));
+        assert_eq!(rooms[0], Room { open_packs: 1, named_at_once: 1, upload_bytes: 16 << 20 });
+        assert_eq!(rooms[899], Room::of(MemoryLimit::default(), 5, pack));
     }
 }

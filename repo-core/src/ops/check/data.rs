@@ -98,12 +98,13 @@ pub(super) fn read(
     let listed = listed_blobs(reader, packs);
     let seals = Mutex::new(Vec::new());
     let threads = reader.repository().backend().properties().connections.max(parallel::cores());
+    let threads = context.memory.threads(threads, THREAD_BYTES);
     let tools = Mutex::new(Vec::<Tools>::new());
     let begun = context.clock.elapsed();
     let in_time = || span.is_none_or(|span| context.clock.elapsed().saturating_sub(begun) < span);
     // One at least: however short the time, checks that follow each other get on.
     let mut in_time_packs = packs.iter().enumerate().take_while(|(at, _)| *at == 0 || in_time());
-    let together = together(threads, packs);
+    let together = together(context, threads, packs);
     let groups = iter::from_fn(|| {
         let group: Vec<(PackId, u64)> =
             in_time_packs.by_ref().take(together).map(|(_, pack)| *pack).collect();
@@ -149,10 +150,15 @@ pub(super) fn read(
 /// Packs that all threads hold together have no more bytes than this, unless each holds only one.
 const HELD_BYTES_MAX: u64 = 160 << 20;
 
+/// What a thread needs at the least: a pack, and a few blobs of it opened.
+const THREAD_BYTES: u64 = 32 << 20;
+
 /// How many packs a thread reads before it names them: two take two thirds of the time that they take alone, four half.
-fn together(threads: usize, packs: &[(PackId, u64)]) -> usize {
+fn together(context: &Context, threads: usize, packs: &[(PackId, u64)]) -> usize {
     let longest = packs.iter().map(|(_, size)| *size).max().unwrap_or_default().max(1);
-    let each = HELD_BYTES_MAX / longest / threads.max(1) as u64;
+    let opened = (THREAD_BYTES / 2).saturating_mul(threads as u64);
+    let held = context.memory.allows(HELD_BYTES_MAX + opened).saturating_sub(opened);
+    let each = held / longest / threads.max(1) as u64;
     usize::try_from(each).unwrap_or(usize::MAX).clamp(1, 4)
 }
 

@@ -21,8 +21,11 @@ use crate::repository::{
 };
 use crate::walk::{SeenTrees, reach};
 
-/// More packs than these are never read at once: each may need 32 MiB.
+/// More packs than these are never read at once.
 const READS_MAX: usize = 8;
+
+/// What reading one of them may need.
+const READ_BYTES: u64 = 32 << 20;
 
 /// The blobs of one run.
 pub(super) struct Transfer<'a> {
@@ -113,7 +116,12 @@ impl<'a> Transfer<'a> {
         let total = by_pack(self.from.index(), &numbers).count() as u64;
         self.context.tell(&Event::Begin { stage, total, bytes: self.wanted_bytes() });
         // What the target has is not wanted, or is wanted although its index lists it.
-        let writer = Writer::start(self.context, self.to, Arc::default(), self.options.clone());
+        let writer = Writer::start(
+            &self.context.with_half_the_memory(),
+            self.to,
+            Arc::default(),
+            self.options.clone(),
+        );
         match self.copy_packs(&writer, packs) {
             // The uploaders know better why the writer has stopped.
             Ok(()) | Err(CopyError::Write(WriteError::Stopped)) => {}
@@ -144,9 +152,11 @@ impl<'a> Transfer<'a> {
         packs: impl Iterator<Item = Vec<BlobCopy>> + Send,
     ) -> Result<(), CopyError> {
         let reads = self.from.repository().backend().properties().connections.clamp(1, READS_MAX);
+        let bytes_each = READ_BYTES + writer.open_bytes();
+        let threads = self.context.memory.half().threads(reads.max(parallel::cores()), bytes_each);
         let writers = Mutex::new(Vec::<BlobWriter>::new());
         parallel::stream(
-            reads.max(parallel::cores()),
+            threads,
             packs,
             |copies| {
                 self.context.cancel.check()?;

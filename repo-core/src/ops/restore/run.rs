@@ -16,6 +16,9 @@ use crate::repository::{Needed, Reader};
 /// Items that one thread takes at a time: enough to pay for the taking.
 const ITEMS_AT_ONCE: usize = 64;
 
+/// What a thread may need to read a pack and open some of its blobs.
+const READ_BYTES: u64 = 32 << 20;
+
 /// One restore.
 pub(super) struct Run<'a> {
     pub(super) context: &'a Context,
@@ -39,6 +42,7 @@ impl<'a> Run<'a> {
             (reader.repository().backend().properties().connections, parallel::cores());
         // Where many wait for a slow storage, others open and write what has come.
         let threads = if connections > cores { connections + cores } else { cores };
+        let threads = context.memory.threads(threads, READ_BYTES);
         Self {
             context,
             reader,

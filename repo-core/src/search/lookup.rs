@@ -1,19 +1,20 @@
 //! A state of the search index, and questions to it.
 //!
-//! In: names, numbers. Out: numbers, rows. Rows that were opened are kept for the life of the view.
+//! In: names, numbers. Out: numbers, rows. What a directory lists is kept for the life of the view once it was asked for, 24
+//! bytes per entry; of their records, 32 MiB.
 
 use std::cell::RefCell;
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::fmt;
 use std::path::Path;
 use std::rc::Rc;
 
-use redb::{ReadOnlyMultimapTable, ReadOnlyTable, ReadableDatabase, ReadableTable};
+use redb::{ReadOnlyMultimapTable, ReadOnlyTable, ReadableDatabase, ReadableTable, ReadableTableMetadata};
 
 use crate::format::Node;
-use crate::id::TreeId;
-use crate::search::record::Bytes;
-use crate::search::store::{LISTED_IN, NAME_NUMBERS, NAMED_IN, NAMES, Store, TREE_NUMBERS, TREES};
+use crate::id::{Id, TreeId};
+use crate::search::record::{Bytes, Row};
+use crate::search::store::{LISTED_IN, NAME_NUMBERS, NAMED_IN, NAMES, RECORDS, Store, TREE_NUMBERS, TREES};
 use crate::search::{Rows, SearchError};
 use crate::walk::{Child, Folders};
 
@@ -22,11 +23,13 @@ pub struct SearchView<'a> {
     store: &'a Store,
     tree_numbers: ReadOnlyTable<[u8; 16], u32>,
     trees: ReadOnlyTable<u32, &'static [u8]>,
+    records: ReadOnlyTable<(u32, u32), &'static [u8]>,
     listed_in: ReadOnlyMultimapTable<u32, u32>,
     name_numbers: ReadOnlyTable<[u8; 16], u32>,
     names: ReadOnlyTable<u32, &'static [u8]>,
     named_in: ReadOnlyMultimapTable<u32, u32>,
     open: RefCell<HashMap<u32, Rc<Rows>>>,
+    blocks: RefCell<Blocks>,
     texts: RefCell<Option<Rc<Vec<Vec<u8>>>>>,
 }
 
@@ -44,11 +47,13 @@ impl<'a> SearchView<'a> {
             store,
             tree_numbers: read.open_table(TREE_NUMBERS).map_err(table)?,
             trees: read.open_table(TREES).map_err(table)?,
+            records: read.open_table(RECORDS).map_err(table)?,
             listed_in: read.open_multimap_table(LISTED_IN).map_err(table)?,
             name_numbers: read.open_table(NAME_NUMBERS).map_err(table)?,
             names: read.open_table(NAMES).map_err(table)?,
             named_in: read.open_multimap_table(NAMED_IN).map_err(table)?,
             open: RefCell::default(),
+            blocks: RefCell::default(),
             texts: RefCell::default(),
         })
     }
@@ -68,19 +73,31 @@ impl<'a> SearchView<'a> {
         let sealed = sealed.ok_or_else(|| self.store.damaged())?;
         let mut plain = Vec::new();
         self.store.key().open(sealed.value(), &mut plain).map_err(|_| self.store.damaged())?;
-        let rows = Rc::new(Rows::parse(plain).map_err(|_| self.store.damaged())?);
+        let rows = Rc::new(Rows::parse(number, &plain).map_err(|_| self.store.damaged())?);
         self.open.borrow_mut().insert(number, rows.clone());
         Ok(rows)
     }
 
-    /// The entry of a row.
+    /// The entry of a row, as far as it is kept, and the name of its content.
     pub(crate) fn node(
         &self,
         rows: &Rows,
-        row: &super::record::Row,
+        row: &Row,
         name: &[u8],
-    ) -> Result<Node, SearchError> {
-        rows.node(row, name).map(|(node, _)| node).map_err(|_| self.store.damaged())
+    ) -> Result<(Node, Option<Id>), SearchError> {
+        let wanted = (rows.number, row.block);
+        let mut blocks = self.blocks.borrow_mut();
+        let block = match blocks.opened.get(&wanted) {
+            Some(block) => block,
+            None => {
+                let sealed = self.records.get(wanted).map_err(|error| self.store.failed(error))?;
+                let sealed = sealed.ok_or_else(|| self.store.damaged())?;
+                let mut plain = Vec::new();
+                self.store.key().open(sealed.value(), &mut plain).map_err(|_| self.store.damaged())?;
+                blocks.keep(wanted, plain)
+            }
+        };
+        row.node(block, name).map_err(|_| self.store.damaged())
     }
 
     /// All names, by number.
@@ -104,8 +121,9 @@ impl<'a> SearchView<'a> {
     }
 
     /// The trees that have an entry of one of these names, and all above them.
-    pub(crate) fn trees_above(&self, names: impl Iterator<Item = u32>) -> Result<HashSet<u32>, SearchError> {
-        let mut found = HashSet::new();
+    pub(crate) fn trees_above(&self, names: impl Iterator<Item = u32>) -> Result<NumberSet, SearchError> {
+        let count = self.tree_numbers.len().map_err(|error| self.store.failed(error))?;
+        let mut found = NumberSet::new(usize::try_from(count).unwrap_or(0));
         let mut open: Vec<u32> = Vec::new();
         for name in names {
             for tree in self.named_in.get(name).map_err(|error| self.store.failed(error))? {
@@ -144,7 +162,7 @@ impl Folders for SearchView<'_> {
         let Some(number) = number.map(|number| number.value()) else { return Ok(None) };
         let rows = self.rows_of(tree)?;
         let Some(row) = rows.entries.iter().find(|row| row.name == number) else { return Ok(None) };
-        let (node, content) = rows.node(row, name).map_err(|_| self.store.damaged())?;
+        let (node, content) = self.node(&rows, row, name)?;
         Ok(Some(Child { node, content }))
     }
 
@@ -152,5 +170,51 @@ impl Folders for SearchView<'_> {
         let (rows, names) = (self.rows_of(tree)?, self.all_names()?);
         let name = |number: u32| names.get(number as usize).cloned().ok_or_else(|| self.store.damaged());
         rows.entries.iter().map(|row| name(row.name)).collect()
+    }
+}
+
+/// Blocks that were opened: the next snapshot mostly has the same directories.
+#[derive(Default)]
+struct Blocks {
+    opened: HashMap<(u32, u32), Vec<u8>>,
+    bytes: usize,
+}
+
+impl Blocks {
+    /// More bytes are never kept.
+    const BYTES_MAX: usize = 32 << 20;
+
+    /// Keeps a block; when there are too many, all others go.
+    fn keep(&mut self, at: (u32, u32), plain: Vec<u8>) -> &Vec<u8> {
+        if self.bytes + plain.len() > Self::BYTES_MAX {
+            self.opened.clear();
+            self.bytes = 0;
+        }
+        self.bytes += plain.len();
+        self.opened.entry(at).or_insert(plain)
+    }
+}
+
+/// Some of the numbers that there are: a byte for each.
+#[derive(Debug)]
+pub(crate) struct NumberSet(Vec<bool>);
+
+impl NumberSet {
+    /// None of the numbers below `count`.
+    pub(crate) fn new(count: usize) -> Self {
+        Self(vec![false; count])
+    }
+
+    /// Adds a number; `true` if it was not in. One that cannot be is never in.
+    pub(crate) fn insert(&mut self, number: u32) -> bool {
+        self.0.get_mut(number as usize).is_some_and(|is_in| !std::mem::replace(is_in, true))
+    }
+
+    pub(crate) fn contains(&self, number: u32) -> bool {
+        self.0.get(number as usize).is_some_and(|is_in| *is_in)
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = u32> {
+        (0..).zip(&self.0).filter(|(_, is_in)| **is_in).map(|(number, _)| number)
     }
 }

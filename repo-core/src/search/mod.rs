@@ -17,6 +17,7 @@ use crate::id::TreeId;
 use crate::repository::{Reader, Repository};
 use crate::search::store::Store;
 
+pub(crate) use lookup::NumberSet;
 pub use lookup::SearchView;
 pub(crate) use record::Rows;
 

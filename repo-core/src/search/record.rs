@@ -1,7 +1,8 @@
 //! A directory ⇄ the rows that the search index keeps of it.
 //!
-//! In: a tree, and the numbers of its names and directories. Out: bytes, and rows that are opened one by one. Kept is what
-//! listings show, and a name for the content; chunks and attributes are not. Refuses what it did not write. Pure.
+//! In: a tree, and the numbers of its names and directories. Out: heads, which say what is listed and lead on, and blocks of
+//! records, of which one is opened when an entry is wanted whole. Kept is what listings show, and a name for the content;
+//! chunks and attributes are not. Refuses what it did not write. Pure.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -15,63 +16,94 @@ use crate::time::{Time, Timestamp};
 #[error("the search index is damaged")]
 pub(crate) struct InvalidRows;
 
-/// A directory, its entries in stored order.
+/// So many records make a block: about 6 KiB.
+const BLOCK: usize = 64;
+
+/// What a directory lists, in stored order. 24 bytes per entry.
 #[derive(Debug)]
 pub(crate) struct Rows {
+    /// Its number.
+    pub(crate) number: u32,
     /// Which directory.
     pub(crate) tree: TreeId,
     /// Its entries.
     pub(crate) entries: Vec<Row>,
-    bytes: Vec<u8>,
 }
 
 /// One entry.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Copy)]
 pub(crate) struct Row {
     /// The number of its name.
     pub(crate) name: u32,
     /// The number of its directory, if it is one.
     pub(crate) child: Option<u32>,
-    at: Range<usize>,
+    /// In which block its record is.
+    pub(crate) block: u32,
+    start: u32,
+    len: u32,
 }
 
-/// Begins the rows of a directory.
-pub(crate) fn begin(tree: TreeId) -> Vec<u8> {
-    tree.id().as_bytes().to_vec()
+/// Rows that are being written.
+#[derive(Debug)]
+pub(crate) struct RowsWriter {
+    count: usize,
+    /// What each entry is called and leads to.
+    pub(crate) heads: Vec<u8>,
+    /// The records of the entries.
+    pub(crate) blocks: Vec<Vec<u8>>,
 }
 
-/// Adds an entry.
-pub(crate) fn add(out: &mut Vec<u8>, name: u32, child: Option<u32>, node: &Node) {
-    let mut record = Vec::with_capacity(128);
-    write_node(&mut record, node);
-    number(out, name.into());
-    number(out, child.map_or(0, |child| u64::from(child) + 1));
-    text(out, &record);
+impl RowsWriter {
+    /// Begins the rows of a directory.
+    pub(crate) fn new(tree: TreeId) -> Self {
+        Self { count: 0, heads: tree.id().as_bytes().to_vec(), blocks: Vec::new() }
+    }
+
+    /// Adds an entry.
+    pub(crate) fn add(&mut self, name: u32, child: Option<u32>, node: &Node) {
+        if self.count.is_multiple_of(BLOCK) {
+            self.blocks.push(Vec::new());
+        }
+        self.count += 1;
+        let Some(block) = self.blocks.last_mut() else { return };
+        let start = block.len();
+        write_node(block, node);
+        let len = block.len() - start;
+        number(&mut self.heads, name.into());
+        number(&mut self.heads, child.map_or(0, |child| u64::from(child) + 1));
+        number(&mut self.heads, len as u64);
+    }
 }
 
 impl Rows {
-    /// Reads rows back.
-    pub(crate) fn parse(bytes: Vec<u8>) -> Result<Self, InvalidRows> {
-        let mut reader = Bytes { left: &bytes };
+    /// Reads the heads back.
+    pub(crate) fn parse(number: u32, heads: &[u8]) -> Result<Self, InvalidRows> {
+        let mut reader = Bytes { left: heads };
         let tree = TreeId(reader.id()?);
-        let mut rows = Vec::new();
+        let (mut entries, mut start) = (Vec::new(), 0_u32);
         while !reader.left.is_empty() {
-            let name = u32::try_from(reader.number()?).map_err(|_| InvalidRows)?;
+            if entries.len().is_multiple_of(BLOCK) {
+                start = 0;
+            }
+            let block = u32::try_from(entries.len() / BLOCK).map_err(|_| InvalidRows)?;
+            let name = reader.short()?;
             let child = match reader.number()? {
                 0 => None,
                 child => Some(u32::try_from(child - 1).map_err(|_| InvalidRows)?),
             };
-            let len = reader.text()?.len();
-            let end = bytes.len() - reader.left.len();
-            rows.push(Row { name, child, at: end - len..end });
+            let len = reader.short()?;
+            entries.push(Row { name, child, block, start, len });
+            start = start.checked_add(len).ok_or(InvalidRows)?;
         }
-        Ok(Self { tree, entries: rows, bytes })
+        Ok(Self { number, tree, entries })
     }
+}
 
-    /// The entry of a row, as far as it is kept, and the name of its content. A directory's subtree is there.
-    pub(crate) fn node(&self, row: &Row, name: &[u8]) -> Result<(Node, Option<Id>), InvalidRows> {
-        let bytes = self.bytes.get(row.at.clone()).ok_or(InvalidRows)?;
-        read_node(&mut Bytes { left: bytes }, name)
+impl Row {
+    /// The entry, as far as it is kept, out of its block, and the name of its content. A directory's subtree is there.
+    pub(crate) fn node(&self, block: &[u8], name: &[u8]) -> Result<(Node, Option<Id>), InvalidRows> {
+        let record: Range<usize> = self.start as usize..self.start as usize + self.len as usize;
+        read_node(&mut Bytes { left: block.get(record).ok_or(InvalidRows)? }, name)
     }
 }
 
@@ -197,14 +229,17 @@ mod tests {
     use crate::id::DataId;
 
     fn check(node: &Node) {
-        let mut bytes = begin(TreeId(Id::new([7; ID_LEN])));
-        add(&mut bytes, 3, None, node);
-        add(&mut bytes, u32::MAX, Some(u32::MAX), node);
-        let rows = Rows::parse(bytes).unwrap();
-        let numbers: Vec<_> = rows.entries.iter().map(|row| (row.name, row.child)).collect();
-        assert_eq!(numbers, [(3, None), (u32::MAX, Some(u32::MAX))]);
+        let mut writer = RowsWriter::new(TreeId(Id::new([7; ID_LEN])));
+        // More than a block.
+        let expected: Vec<_> =
+            (0..150).map(|number| (u32::MAX - number, (number % 2 == 0).then_some(number))).collect();
+        for (name, child) in &expected {
+            writer.add(*name, *child, node);
+        }
+        let rows = Rows::parse(3, &writer.heads).unwrap();
+        assert_eq!(rows.entries.iter().map(|row| (row.name, row.child)).collect::<Vec<_>>(), expected);
         for row in &rows.entries {
-            let (read, content) = rows.node(row, &node.name).unwrap();
+            let (read, content) = row.node(&writer.blocks[row.block as usize], &node.name).unwrap();
             assert_eq!((&read, content), (&Node { content: None, ..node.clone() }, node.content_id()));
         }
     }
@@ -234,10 +269,10 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_bytes_make_it_panic(bytes: Vec<u8>) {
-            if let Ok(rows) = Rows::parse(bytes) {
+        fn no_bytes_make_it_panic(heads: Vec<u8>, block: Vec<u8>) {
+            if let Ok(rows) = Rows::parse(0, &[&[0; ID_LEN], &heads[..]].concat()) {
                 for row in &rows.entries {
-                    let _ = rows.node(row, b"name");
+                    let _ = row.node(&block, b"name");
                 }
             }
         }

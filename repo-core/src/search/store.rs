@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! tree_numbers   keyed hash of a tree's id → number         name_numbers   keyed hash of a name → number
-//! trees          number → rows, sealed                      names          number of the first → a block of names, sealed
+//! trees          number → heads of its rows, sealed         names          number of the first → a block of names, sealed
+//! records        number, block → records of rows, sealed
 //! listed_in      number of a tree → trees that list it      named_in       number of a name → trees with such an entry
 //! ```
 //!
@@ -24,17 +25,19 @@ use crate::format::Tree;
 use crate::hash::Hasher;
 use crate::id::TreeId;
 use crate::repository::{Reader, Repository};
-use crate::search::{SearchError, record};
+use crate::search::SearchError;
+use crate::search::record::{self, RowsWriter};
 use crate::walk::Ahead;
 
 /// The layout of the tables. Another one is thrown away.
-const VERSION: u64 = 1;
+const VERSION: u64 = 2;
 
 type Hash = [u8; 16];
 
 const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
 pub(super) const TREE_NUMBERS: TableDefinition<'_, Hash, u32> = TableDefinition::new("tree_numbers");
 pub(super) const TREES: TableDefinition<'_, u32, &[u8]> = TableDefinition::new("trees");
+pub(super) const RECORDS: TableDefinition<'_, (u32, u32), &[u8]> = TableDefinition::new("records");
 pub(super) const LISTED_IN: MultimapTableDefinition<'_, u32, u32> = MultimapTableDefinition::new("listed_in");
 pub(super) const NAME_NUMBERS: TableDefinition<'_, Hash, u32> = TableDefinition::new("name_numbers");
 pub(super) const NAMES: TableDefinition<'_, u32, &[u8]> = TableDefinition::new("names");
@@ -166,6 +169,7 @@ fn prepare(database: &Database) -> Result<bool, redb::Error> {
         for table in [TREES, NAMES] {
             write.open_table(table)?;
         }
+        write.open_table(RECORDS)?;
         for table in [LISTED_IN, NAMED_IN] {
             write.open_multimap_table(table)?;
         }
@@ -185,6 +189,7 @@ struct Adding<'a> {
     store: &'a Store,
     tree_numbers: Table<'a, Hash, u32>,
     trees: Table<'a, u32, &'static [u8]>,
+    records: Table<'a, (u32, u32), &'static [u8]>,
     listed_in: MultimapTable<'a, u32, u32>,
     name_numbers: Table<'a, Hash, u32>,
     names: Table<'a, u32, &'static [u8]>,
@@ -207,6 +212,7 @@ impl<'a> Adding<'a> {
         Ok(Self {
             store,
             trees: write.open_table(TREES)?,
+            records: write.open_table(RECORDS)?,
             listed_in: write.open_multimap_table(LISTED_IN)?,
             names: write.open_table(NAMES)?,
             named_in: write.open_multimap_table(NAMED_IN)?,
@@ -245,7 +251,7 @@ impl<'a> Adding<'a> {
         tree: &Tree,
         open: &mut Vec<(TreeId, u32)>,
     ) -> Result<(), redb::Error> {
-        let mut rows = record::begin(id);
+        let mut rows = RowsWriter::new(id);
         for node in &tree.nodes {
             let name = self.name_number(&node.name)?;
             self.named_in.insert(name, number)?;
@@ -260,9 +266,12 @@ impl<'a> Adding<'a> {
                 }
                 None => None,
             };
-            record::add(&mut rows, name, child, node);
+            rows.add(name, child, node);
         }
-        self.trees.insert(number, self.store.seal(&rows).as_slice())?;
+        self.trees.insert(number, self.store.seal(&rows.heads).as_slice())?;
+        for (at, block) in (0..).zip(&rows.blocks) {
+            self.records.insert((number, at), self.store.seal(block).as_slice())?;
+        }
         Ok(())
     }
 

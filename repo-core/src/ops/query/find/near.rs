@@ -3,13 +3,12 @@
 //! A path matches only where its last name, or that of a directory above it, is one that a pattern may end in. So the
 //! directories with such names are looked up, and all above them; what is outside of these is not looked at.
 
-use std::collections::HashSet;
 use std::path::PathBuf;
 use std::rc::Rc;
 
 use crate::context::Context;
 use crate::ops::query::find::{FoundEntry, Names};
-use crate::search::{Rows, SearchError, SearchView};
+use crate::search::{NumberSet, Rows, SearchError, SearchView};
 use crate::snapshots::Stored;
 use crate::walk::{Entry, child_path};
 
@@ -20,9 +19,9 @@ pub struct NearSearch<'a> {
     names: &'a Names,
     texts: Rc<Vec<Vec<u8>>>,
     /// Names that a pattern may end in.
-    wanted: HashSet<u32>,
+    wanted: NumberSet,
     /// Trees with such names, and all above them.
-    fruitful: HashSet<u32>,
+    fruitful: NumberSet,
 }
 
 /// A directory that is looked at.
@@ -39,10 +38,11 @@ impl<'a> NearSearch<'a> {
     pub fn new(view: &'a SearchView<'a>, names: &'a Names) -> Result<Self, SearchError> {
         let texts = view.all_names()?;
         let is_wanted = |name: &[u8]| names.patterns.iter().any(|list| list.may_end_in(name));
-        let numbers = (0_u32..).zip(texts.iter());
-        let wanted: HashSet<u32> =
-            numbers.filter(|(_, text)| is_wanted(text)).map(|(number, _)| number).collect();
-        let fruitful = view.trees_above(wanted.iter().copied())?;
+        let mut wanted = NumberSet::new(texts.len());
+        for (number, _) in (0..).zip(texts.iter()).filter(|(_, text)| is_wanted(text)) {
+            wanted.insert(number);
+        }
+        let fruitful = view.trees_above(wanted.iter())?;
         Ok(Self { view, names, texts, wanted, fruitful })
     }
 
@@ -54,7 +54,7 @@ impl<'a> NearSearch<'a> {
     ) -> Result<Option<Vec<FoundEntry<'s>>>, SearchError> {
         let Some(root) = self.view.number(snapshot.snapshot.tree)? else { return Ok(None) };
         let mut found = Vec::new();
-        if !self.fruitful.contains(&root) {
+        if !self.fruitful.contains(root) {
             return Ok(Some(found));
         }
         let mut levels = vec![self.enter(PathBuf::from("/"), root, false)?];
@@ -65,15 +65,15 @@ impl<'a> NearSearch<'a> {
                 continue;
             };
             level.next += 1;
-            let leads_on = row.child.is_some_and(|child| self.fruitful.contains(&child));
-            if !level.whole && !leads_on && !self.wanted.contains(&row.name) {
+            let leads_on = row.child.is_some_and(|child| self.fruitful.contains(child));
+            if !level.whole && !leads_on && !self.wanted.contains(row.name) {
                 continue;
             }
             let text = self.texts.get(row.name as usize).ok_or_else(|| self.view.damaged())?;
             let path = child_path(&level.path, text);
             let matched = self.names.check(&path);
             if matched.path {
-                let node = self.view.node(&level.rows, row, text)?;
+                let (node, _) = self.view.node(&level.rows, row, text)?;
                 if self.names.is_in_time(&node) {
                     let entry = Entry { path: path.clone(), node, tree: level.rows.tree };
                     found.push(FoundEntry { snapshot, entry });

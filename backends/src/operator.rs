@@ -16,6 +16,7 @@ use opendal::options::ListOptions;
 use opendal::{BytesRange, Entry, Operator};
 use repo_core::backend::{Backend, BackendError, ErrorKind, Listed, Operation, Properties, layout};
 use repo_core::id::{FileId, FileKind};
+use repo_core::time::Timestamp;
 
 use crate::http::HttpError;
 use crate::refusal::Refusal;
@@ -187,6 +188,16 @@ impl Backend for OperatorBackend {
             Ok(_) => Err(BackendError::file(ErrorKind::Other, Operation::Size, file)),
             Err(error) => Err(failed(Operation::Size, file, error)),
         }
+    }
+
+    fn written_at(&self, file: FileId) -> Result<Option<Timestamp>, BackendError> {
+        let metadata = self.runtime.block_on(self.operator.stat(&layout::path(file)));
+        let metadata = metadata.map_err(|error| failed(Operation::Size, file, error))?;
+        Ok(metadata.last_modified().map(|time| {
+            let time = time.into_inner();
+            let nanos = u32::try_from(time.subsec_nanosecond()).unwrap_or(0);
+            Timestamp { seconds: time.as_second(), nanos }
+        }))
     }
 
     fn list(&self, kind: FileKind) -> Result<Vec<Listed>, BackendError> {

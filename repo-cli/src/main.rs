@@ -21,6 +21,7 @@ mod patterns; // pattern flags and files → what is wanted
 mod place; // a path as typed → where it is
 mod select; // filters and ids → the snapshots meant
 mod near; // the search index
+mod prices; // what storage charges, from a file
 mod browse; // a repository as folders, for what shows it
 mod commands; // one file per command
 

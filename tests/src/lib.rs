@@ -11,6 +11,7 @@ pub mod program; // start a program on a repository, take what it says
 pub mod restic; // the real restic
 pub mod larder; // our program, as built
 pub mod meddle; // a storage in which something happens at a chosen call
+pub mod turns; // several programs at work on one storage, in an order that a seed decides
 pub mod packs; // packs written until the end comes
 pub mod repo; // repositories in memory, looked at from outside
 pub mod rest_server; // a strict REST server, and all the manners of others

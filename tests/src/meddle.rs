@@ -82,6 +82,10 @@ impl Backend for MeddledBackend {
         self.inner.size(file)
     }
 
+    fn written_at(&self, file: FileId) -> Result<Option<repo_core::time::Timestamp>, BackendError> {
+        self.inner.written_at(file)
+    }
+
     fn list(&self, kind: FileKind) -> Result<Vec<Listed>, BackendError> {
         self.call(format!("list {kind:?}"));
         self.inner.list(kind)

@@ -25,6 +25,11 @@ pub fn for_seeds(name: &str, seeds: Range<u64>, run: impl Fn(u64) + std::panic::
     }
 }
 
+/// How many runs to make: the fixed sample, or as many as `LARDER_TEST_RUNS` says.
+pub fn runs(sample: u64) -> u64 {
+    std::env::var("LARDER_TEST_RUNS").ok().and_then(|text| text.parse().ok()).unwrap_or(sample)
+}
+
 /// A context in which pauses between repeats are over at once and yet count as time.
 pub fn hurried() -> Context {
     Context { clock: Arc::new(Hurried::default()), ..Context::new() }

@@ -24,6 +24,7 @@ mod search; // the search index: the same answers
 mod status; // what changed since a snapshot
 mod usage; // what would be free if snapshots went
 mod copy; // snapshots of one repository into another
+mod together; // backups and prunes at the same time, stopped, killed, with wrong clocks
 mod repair; // what is left of a damaged repository is mended
 mod rewrite; // new snapshots from old ones, as restic makes them
 mod recover; // trees that nobody refers to get a snapshot

@@ -19,6 +19,7 @@ use std::sync::OnceLock;
 
 use repo_core::backend::{Backend, BackendError, ErrorKind, Listed, Operation, Properties, layout};
 use repo_core::id::{FileId, FileKind};
+use repo_core::time::Timestamp;
 use rustix::fs::OFlags;
 
 use crate::modes::Modes;
@@ -183,6 +184,14 @@ impl Backend for LocalBackend {
     fn size(&self, file: FileId) -> Result<u64, BackendError> {
         let size = self.path(file).metadata().and_then(|metadata| regular_size(&metadata));
         size.map_err(|source| self.error(Operation::Size, file, source))
+    }
+
+    fn written_at(&self, file: FileId) -> Result<Option<Timestamp>, BackendError> {
+        // On a file system of another machine this is that machine's clock.
+        let metadata =
+            self.path(file).metadata().map_err(|source| self.error(Operation::Size, file, source))?;
+        let nanos = u32::try_from(metadata.mtime_nsec()).unwrap_or(0);
+        Ok(Some(Timestamp { seconds: metadata.mtime(), nanos }))
     }
 
     fn list(&self, kind: FileKind) -> Result<Vec<Listed>, BackendError> {

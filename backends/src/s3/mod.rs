@@ -25,6 +25,7 @@ use opendal::{HttpBody, HttpTransporter, OperationContext, Operator};
 use repo_core::Context;
 use repo_core::backend::{Backend, BackendError, ErrorKind, Listed, Operation, Properties, layout};
 use repo_core::id::{FileId, FileKind, Id, PackId};
+use repo_core::time::Timestamp;
 use reqsign_aws_v4::{Credential, RequestSigner};
 use reqsign_core::hash::{base64_decode, base64_encode, hex_sha256};
 
@@ -436,6 +437,10 @@ impl Backend for S3Backend {
                 None => Err(error),
             }
         })
+    }
+
+    fn written_at(&self, file: FileId) -> Result<Option<Timestamp>, BackendError> {
+        self.call(|bucket| bucket.files.written_at(file))
     }
 
     fn list(&self, kind: FileKind) -> Result<Vec<Listed>, BackendError> {

@@ -29,6 +29,7 @@ use repo_core::Context;
 use repo_core::backend::{Backend, BackendError, ErrorKind, Listed, Operation, Properties, Throttle, layout};
 use repo_core::context::Event;
 use repo_core::id::{FileId, FileKind};
+use repo_core::time::Timestamp;
 
 use crate::location::{Location, Sftp};
 use crate::modes::Modes;
@@ -442,6 +443,13 @@ impl Backend for SftpBackend {
     fn size(&self, file: FileId) -> Result<u64, BackendError> {
         let lease = self.lease(Operation::Size, file, 0)?;
         self.size_of(&lease, file).map_err(|fault| self.failed(&lease, Operation::Size, file, fault))
+    }
+
+    fn written_at(&self, file: FileId) -> Result<Option<Timestamp>, BackendError> {
+        let lease = self.lease(Operation::Size, file, 0)?;
+        let attributes = Self::stat(&lease, &self.path(file));
+        let attributes = attributes.map_err(|fault| self.failed(&lease, Operation::Size, file, fault))?;
+        Ok(attributes.modified.map(|seconds| Timestamp { seconds: seconds.into(), nanos: 0 }))
     }
 
     fn list(&self, kind: FileKind) -> Result<Vec<Listed>, BackendError> {

@@ -360,8 +360,8 @@ struct Hasty {
 }
 
 impl Clock for Hasty {
-    fn now(&self) -> repo_core::time::Timestamp {
-        repo_core::time::Timestamp::default()
+    fn now(&self) -> Timestamp {
+        Timestamp::default()
     }
 
     fn elapsed(&self) -> Duration {

@@ -285,6 +285,8 @@ pub(super) struct Attributes {
     pub(super) size: Option<u64>,
     /// Type and rights as `stat` has them.
     pub(super) mode: Option<u32>,
+    /// When the content was last changed, in seconds since the epoch.
+    pub(super) modified: Option<u32>,
 }
 
 /// What kind of thing a path leads to.
@@ -520,8 +522,10 @@ impl<'a> Body<'a> {
             self.long()?; // owner and group
         }
         let mode = if has(4) { Some(self.number()?) } else { None };
+        let mut modified = None;
         if has(8) {
-            self.long()?; // times
+            self.number()?; // last read
+            modified = Some(self.number()?);
         }
         if has(1 << 31) {
             for _ in 0..self.number()? {
@@ -529,7 +533,7 @@ impl<'a> Body<'a> {
                 self.text()?;
             }
         }
-        Ok(Attributes { size, mode })
+        Ok(Attributes { size, mode, modified })
     }
 }
 

@@ -84,6 +84,12 @@ pub fn duration(text: &str) -> Result<Duration, ValueError> {
     Ok(if negative { Duration::ZERO } else { span })
 }
 
+/// A span of time as [`duration`] reads it, or whole days: `7d`.
+pub fn grace(text: &str) -> Result<Duration, ValueError> {
+    let days = text.strip_suffix('d').and_then(|days| days.parse::<u32>().ok());
+    days.map_or_else(|| duration(text), |days| Ok(Duration::from_hours(24 * u64::from(days))))
+}
+
 /// Which packs `check --read-data-subset` reads: `n/t` with t up to 256, `x%`, or a size.
 pub fn subset(text: &str) -> Result<ReadData, ValueError> {
     let hint = "n/t with 1 <= n <= t <= 256, a percentage such as 2.5%, or a size such as 10g";

@@ -68,8 +68,8 @@ pub fn run(session: &Session, args: &Forget) -> Result<()> {
             options.without_snapshots = gone;
         }
         // The groups alone are the JSON of a forget: wrappers read it as one value.
-        let how = prune::How { dry_run: args.dry_run, json: false };
-        prune::prune(session, &repository, lock, &options, how)?;
+        let how = prune::How { dry_run: args.dry_run, json: false, tariff: None };
+        prune::prune(session, &repository, lock, &options, &how)?;
     }
     verdict(&report, &protected)?;
     many.verdict(session)

@@ -4,23 +4,29 @@ use anyhow::Result;
 use repo_core::format::json::Object;
 use repo_core::id::PackId;
 use repo_core::ops::prune::{
-    Amount, Fate, Incomplete, MaxUnused, PruneError, PruneOptions, PrunePlan, PruneReport, plan,
+    Amount, Bill, Fate, Incomplete, MaxUnused, Postponed, PruneError, PruneMode, PruneOptions, PrunePlan,
+    PruneReport, plan,
 };
-use repo_core::repository::{LockGuard, LockKind, Repository, WriterOptions};
+use repo_core::repository::{LockGuard, Repository, WriterOptions};
 
 use crate::args::prune::Prune;
 use crate::args::prune_flags::PruneFlags;
 use crate::args::values::Unused;
 use crate::exit::{sentence, wrong};
+use crate::prices::{self, Tariff};
 use crate::session::Session;
 use crate::ui::amount::{bytes, percent};
 use crate::ui::escape::visible_text;
+use crate::ui::float::go_float;
 use crate::ui::screen::Level;
 use crate::ui::views::PruneView;
 
 pub fn run(session: &Session, args: &Prune) -> Result<()> {
     let mut options = options(session, &args.how)?;
     options.repack_small = args.repack_small;
+    if !args.instant && args.unsafe_recover_no_free_space.is_none() {
+        options.mode = PruneMode::Beside { grace: args.grace };
+    }
     let repository = session.open()?;
     if let Some(id) = &args.unsafe_recover_no_free_space {
         let expected = repository.config().id.to_string();
@@ -41,10 +47,15 @@ pub fn run(session: &Session, args: &Prune) -> Result<()> {
                 "Leave it out: what is removed while others work may be what they need.",
             ));
         }
-        Some(how) => repository.lock(&session.context, LockKind::Exclusive, &how)?,
+        Some(how) => {
+            options.lock = how.clone();
+            repository.lock(&session.context, options.mode.lock(), &how)?
+        }
     };
-    let how = How { dry_run: args.dry_run, json: session.settings.json };
-    prune(session, &repository, lock, &options, how)
+    let location = repository.backend().properties().location;
+    let tariff = args.prices.as_deref().map(|file| prices::of(file, &location)).transpose()?.flatten();
+    let how = How { dry_run: args.dry_run, json: session.settings.json, tariff };
+    prune(session, &repository, lock, &options, &how)
 }
 
 /// The options of the core that the flags mean.
@@ -70,27 +81,30 @@ pub fn options(session: &Session, flags: &PruneFlags) -> Result<PruneOptions> {
 }
 
 /// How much is done and shown.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct How {
     /// Only the plan.
     pub dry_run: bool,
     /// Plan and result as JSON lines.
     pub json: bool,
+    /// What the storage charges, to show the bill.
+    pub tariff: Option<Tariff>,
 }
 
-/// Plans, shows the plan, and carries it out unless it is a dry run. `lock` is exclusive; after a forget it is the one
-/// that the forget held.
+/// Plans, shows the plan, and carries it out unless it is a dry run. `lock` is of the kind that the mode wants; after a
+/// forget it is the one that the forget held.
 pub fn prune(
     session: &Session,
     repository: &Repository,
     lock: LockGuard,
     options: &PruneOptions,
-    how: How,
+    how: &How,
 ) -> Result<()> {
     let drawing = session.progress.show(PruneView);
     session.screen.say(Level::Normal, "loading all snapshots...");
     let plan = plan(&session.context, repository, lock, options).map_err(explained)?;
-    tell_plan(session, &plan, how);
+    let bill = how.tariff.as_ref().map(|tariff| plan.bill(&session.context, &tariff.prices)).transpose()?;
+    tell_plan(session, &plan, how, bill.as_ref());
     if how.dry_run {
         if session.thaw()?.is_some() {
             session.tell_needed(&plan.needed());
@@ -119,14 +133,14 @@ fn warm(
         }
         drop(decided);
         repository.thaw(&session.context, &needed, &thaw)?;
-        let lock = session.lock(repository, LockKind::Exclusive)?;
+        let lock = session.lock(repository, options.mode.lock())?;
         decided = plan(&session.context, repository, lock, options).map_err(explained)?;
     }
 }
 
-fn tell_plan(session: &Session, plan: &PrunePlan, how: How) {
+fn tell_plan(session: &Session, plan: &PrunePlan, how: &How, bill: Option<&Bill>) {
     if how.json {
-        plan_json(session, plan, how.dry_run);
+        plan_json(session, plan, how, bill);
     }
     let say = |level, text: String| session.screen.say(level, text);
     for pack in plan.missing() {
@@ -160,6 +174,12 @@ fn tell_plan(session: &Session, plan: &PrunePlan, how: How) {
         say(Level::Normal, format!("not yet compressed:              {}", bytes(stats.uncompressed_bytes)));
     }
     say(Level::Normal, line("remaining:", remaining));
+    if stats.waiting.blobs > 0 || stats.packs_waiting > 0 {
+        say(Level::Normal, line("marked before:", stats.waiting));
+    }
+    if stats.expired.blobs > 0 || stats.packs_expired > 0 {
+        say(Level::Normal, line("marked, goes:", stats.expired));
+    }
     let after = stats.unused_after();
     say(
         Level::Normal,
@@ -169,6 +189,19 @@ fn tell_plan(session: &Session, plan: &PrunePlan, how: How) {
             share(after, remaining.bytes)
         ),
     );
+    if let (Some(bill), Some(Tariff { currency, .. })) = (bill, &how.tariff) {
+        say(
+            Level::Normal,
+            format!(
+                "costs about {:.4} {currency}: requests {:.4}, reading {:.4}, early removal {:.4}; saves {:.4} a month\n",
+                bill.total(),
+                bill.requests,
+                bill.reading,
+                bill.early,
+                bill.saved_month
+            ),
+        );
+    }
     tell_packs(session, plan, how.dry_run);
 }
 
@@ -207,7 +240,8 @@ fn tell_packs(session: &Session, plan: &PrunePlan, dry_run: bool) {
     list("removed the following no longer used packs", plan.packs(Fate::Remove));
 }
 
-fn plan_json(session: &Session, plan: &PrunePlan, dry_run: bool) {
+fn plan_json(session: &Session, plan: &PrunePlan, how: &How, bill: Option<&Bill>) {
+    let dry_run = how.dry_run;
     let (stats, cost) = (plan.stats(), plan.cost());
     let mut line = Vec::new();
     let mut object = Object::begin(&mut line);
@@ -224,6 +258,8 @@ fn plan_json(session: &Session, plan: &PrunePlan, dry_run: bool) {
         ("remove", stats.remove),
         ("pruned", stats.pruned()),
         ("remaining", stats.remaining()),
+        ("waiting", stats.waiting),
+        ("expired", stats.expired),
     ] {
         let mut amount = Object::begin(object.key(name));
         amount.number("blobs", blobs).number("bytes", bytes);
@@ -240,16 +276,35 @@ fn plan_json(session: &Session, plan: &PrunePlan, dry_run: bool) {
     object.strings("packs_remove", &names(&mut plan.packs(Fate::Remove).into_iter()));
     object.strings("packs_unreferenced", &names(&mut plan.unindexed()));
     object.strings("packs_missing", &names(&mut plan.missing().iter().copied()));
+    object.number("packs_read", plan.needed().packs.len() as u64);
+    if let (Some(bill), Some(Tariff { currency, .. })) = (bill, &how.tariff) {
+        let mut costs = Object::begin(object.key("costs"));
+        costs.string("currency", currency);
+        for (name, amount) in [
+            ("total", bill.total()),
+            ("requests", bill.requests),
+            ("reading", bill.reading),
+            ("early_removal", bill.early),
+            ("saved_per_month", bill.saved_month),
+        ] {
+            costs.raw(name, &go_float(amount));
+        }
+        costs.end();
+    }
+    object.strings("packs_expired", &names(&mut plan.packs(Fate::Expire).into_iter()));
+    object.strings("packs_back", &names(&mut plan.back().iter().copied()));
     object.end();
     session.screen.line(String::from_utf8_lossy(&line));
 }
 
-fn tell_done(session: &Session, report: &PruneReport, how: How) -> Result<()> {
+fn tell_done(session: &Session, report: &PruneReport, how: &How) -> Result<()> {
     if how.json {
         let mut line = Vec::new();
         let mut object = Object::begin(&mut line);
         object.string("message_type", "summary").number("packs_removed", report.packs_removed);
         object.number("packs_written", report.packs_written).number("bytes_written", report.bytes_written);
+        object.number("packs_marked", report.packs_marked).number("packs_back", report.packs_back);
+        object.bool("postponed", report.postponed.is_some());
         let pruned = report.stats.pruned();
         object.number("blobs_pruned", pruned.blobs).number("bytes_pruned", pruned.bytes);
         let left: Vec<String> = report.not_removed.iter().map(|(pack, _)| pack.to_string()).collect();
@@ -257,6 +312,7 @@ fn tell_done(session: &Session, report: &PruneReport, how: How) -> Result<()> {
         object.end();
         session.screen.line(String::from_utf8_lossy(&line));
     }
+    tell_marked(session, report);
     if report.not_removed.is_empty() {
         session.screen.say(Level::Normal, "done");
         return Ok(());
@@ -269,6 +325,31 @@ fn tell_done(session: &Session, report: &PruneReport, how: How) -> Result<()> {
         format!("{} packs that nobody needs could not be removed", report.not_removed.len()),
         "Nothing is lost; run `larder prune` again when the storage lets files be removed.",
     ))
+}
+
+/// What a run beside others left for later ones.
+fn tell_marked(session: &Session, report: &PruneReport) {
+    let say = |text: String| session.screen.say(Level::Normal, text);
+    if report.packs_back > 0 {
+        say(format!("{} packs are in use again and stay", report.packs_back));
+    }
+    if report.packs_marked > 0 {
+        say(format!(
+            "marked {} packs; a later prune removes them once the time of grace is over",
+            report.packs_marked
+        ));
+    }
+    match &report.postponed {
+        Some(Postponed::AtWork(holder)) => say(format!(
+            "the index stays as it is until the next prune: {} is at work",
+            visible_text(&holder.to_string())
+        )),
+        Some(Postponed::Full) => say(
+            "the storage is full, so nothing was copied; run `larder prune` again now that there is more room".to_owned(),
+        ),
+        Some(_) => say("the index stays as it is until the next prune: this one took too long".to_owned()),
+        None => {}
+    }
 }
 
 /// What to do about a refusal.

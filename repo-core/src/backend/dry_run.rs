@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::backend::{Backend, BackendError, ErrorKind, Listed, Operation, Properties};
 use crate::id::{FileId, FileKind, Id, PackId};
+use crate::time::Timestamp;
 
 /// Passes reading on and keeps every change to itself.
 ///
@@ -131,6 +132,14 @@ impl Backend for DryRunBackend {
             Some(Change::Removed) => Err(BackendError::file(ErrorKind::NotFound, Operation::Size, file)),
             Some(Change::Kept(content)) => Ok(content.len() as u64),
             Some(Change::Dropped { size }) => Ok(size),
+        }
+    }
+
+    fn written_at(&self, file: FileId) -> Result<Option<Timestamp>, BackendError> {
+        match self.change(file) {
+            None => self.inner.written_at(file),
+            Some(Change::Removed) => Err(BackendError::file(ErrorKind::NotFound, Operation::Size, file)),
+            Some(_) => Ok(None),
         }
     }
 

@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::backend::{Backend, BackendError, ErrorKind, Listed, MemoryBackend, Operation, Properties};
 use crate::id::{FileId, FileKind, Id, PackId};
+use crate::time::Timestamp;
 
 /// What goes wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -372,6 +373,10 @@ impl Backend for FaultBackend {
 
     fn size(&self, file: FileId) -> Result<u64, BackendError> {
         self.through(Subject::file(Operation::Size, file), || self.inner.size(file))
+    }
+
+    fn written_at(&self, file: FileId) -> Result<Option<Timestamp>, BackendError> {
+        self.through(Subject::file(Operation::Size, file), || self.inner.written_at(file))
     }
 
     fn list(&self, kind: FileKind) -> Result<Vec<Listed>, BackendError> {

@@ -11,6 +11,7 @@ use std::time::Duration;
 use crate::backend::{Backend, BackendError, ErrorKind, Listed, Operation, Properties};
 use crate::context::Context;
 use crate::id::{FileId, FileKind, Id, PackId};
+use crate::time::Timestamp;
 
 /// Freezes every pack but those that were told to hold trees.
 #[derive(Debug)]
@@ -85,6 +86,10 @@ impl Backend for FrozenBackend {
 
     fn size(&self, file: FileId) -> Result<u64, BackendError> {
         self.inner.size(file)
+    }
+
+    fn written_at(&self, file: FileId) -> Result<Option<Timestamp>, BackendError> {
+        self.inner.written_at(file)
     }
 
     fn list(&self, kind: FileKind) -> Result<Vec<Listed>, BackendError> {

@@ -10,6 +10,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use crate::backend::{Backend, BackendError, ErrorKind, Listed, Properties};
 use crate::id::{FileId, FileKind, Id, PackId};
+use crate::time::Timestamp;
 
 /// One call more is let in after so many successes for each that is let in now.
 const RUN_PER_CALL: usize = 4;
@@ -132,6 +133,10 @@ impl Backend for GateBackend {
 
     fn size(&self, file: FileId) -> Result<u64, BackendError> {
         self.through(Some(file.kind), || self.inner.size(file))
+    }
+
+    fn written_at(&self, file: FileId) -> Result<Option<Timestamp>, BackendError> {
+        self.through(Some(file.kind), || self.inner.written_at(file))
     }
 
     fn list(&self, kind: FileKind) -> Result<Vec<Listed>, BackendError> {

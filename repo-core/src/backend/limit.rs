@@ -10,6 +10,7 @@ use std::sync::Arc;
 use crate::backend::{Backend, BackendError, ErrorKind, Listed, Operation, Properties, Throttle};
 use crate::context::Context;
 use crate::id::{FileId, FileKind, Id, PackId};
+use crate::time::Timestamp;
 
 /// Reads are cut into pieces of at least this: a request has a price of its own.
 const READ_PIECE: u64 = 1 << 20;
@@ -94,6 +95,10 @@ impl Backend for LimitBackend {
 
     fn size(&self, file: FileId) -> Result<u64, BackendError> {
         self.inner.size(file)
+    }
+
+    fn written_at(&self, file: FileId) -> Result<Option<Timestamp>, BackendError> {
+        self.inner.written_at(file)
     }
 
     fn list(&self, kind: FileKind) -> Result<Vec<Listed>, BackendError> {

@@ -13,7 +13,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use sha2::{Digest, Sha256};
 
 use crate::backend::{Backend, BackendError, ErrorKind, Listed, Operation, Properties};
+use crate::context::Clock;
 use crate::id::{FileId, FileKind, ID_LEN, Id};
+use crate::time::Timestamp;
 
 /// A backend whose files live as long as it does. Cheap to share behind an `Arc`.
 ///
@@ -39,6 +41,17 @@ struct State {
     created: bool,
     files: BTreeMap<FileId, Arc<[u8]>>,
     listings: usize,
+    clock: Option<Arc<dyn Clock>>,
+    times: BTreeMap<FileId, Timestamp>,
+}
+
+impl State {
+    fn store(&mut self, file: FileId, content: Arc<[u8]>) {
+        if let Some(clock) = &self.clock {
+            self.times.insert(file, clock.now());
+        }
+        self.files.insert(file, content);
+    }
 }
 
 /// What this backend refuses although other storage may let it pass.
@@ -68,7 +81,7 @@ impl MemoryBackend {
     /// A created repository with these files, taken as they are.
     pub fn with_files(files: impl IntoIterator<Item = (FileId, Vec<u8>)>) -> Self {
         let files = files.into_iter().map(|(file, content)| (file, content.into())).collect();
-        Self { state: Mutex::new(State { created: true, files, listings: 0 }) }
+        Self { state: Mutex::new(State { created: true, files, ..State::default() }) }
     }
 
     /// All files as they are now.
@@ -81,11 +94,16 @@ impl MemoryBackend {
         Self { state: Mutex::new(self.lock().clone()) }
     }
 
+    /// From here on the storage has a clock, and notes when files are written.
+    pub fn keep_time(&self, clock: Arc<dyn Clock>) {
+        self.lock().clock = Some(clock);
+    }
+
     /// Puts bytes under a name without any check, as damage or a careless program would.
     pub fn insert(&self, file: FileId, content: impl Into<Vec<u8>>) {
         let mut state = self.lock();
         state.created = true;
-        state.files.insert(file, content.into().into());
+        state.store(file, content.into().into());
     }
 
     /// Changes the bytes of a file without any check. Returns whether the file was there.
@@ -128,7 +146,7 @@ impl Backend for MemoryBackend {
         if file.kind != FileKind::Config && file.id != actual {
             return Err(error(ErrorKind::Other, Refused::WrongName { actual }));
         }
-        self.lock().files.insert(file, content.into());
+        self.lock().store(file, content.into());
         Ok(())
     }
 
@@ -160,6 +178,11 @@ impl Backend for MemoryBackend {
         Ok(self.find(Operation::Size, file)?.len() as u64)
     }
 
+    fn written_at(&self, file: FileId) -> Result<Option<Timestamp>, BackendError> {
+        self.find(Operation::Size, file)?;
+        Ok(self.lock().times.get(&file).copied())
+    }
+
     fn list(&self, kind: FileKind) -> Result<Vec<Listed>, BackendError> {
         let mut state = self.lock();
         let files = state.files.iter().filter(|(file, _)| file.kind == kind);
@@ -176,7 +199,9 @@ impl Backend for MemoryBackend {
     }
 
     fn remove(&self, file: FileId) -> Result<(), BackendError> {
-        self.lock().files.remove(&file);
+        let mut state = self.lock();
+        state.files.remove(&file);
+        state.times.remove(&file);
         Ok(())
     }
 

@@ -38,6 +38,7 @@ use std::fmt;
 use std::ops::Range;
 
 use crate::id::{FileId, FileKind, Id, PackId};
+use crate::time::Timestamp;
 
 /// A place that stores a repository's files.
 ///
@@ -69,6 +70,14 @@ pub trait Backend: Send + Sync + fmt::Debug {
 
     /// The size of a file in bytes.
     fn size(&self, file: FileId) -> Result<u64, BackendError>;
+
+    /// When the storage took a file in, by the storage's own clock; `None` if it does not say.
+    ///
+    /// A file that was just written tells what time it is there. Costs as much as [`size`](Self::size).
+    fn written_at(&self, file: FileId) -> Result<Option<Timestamp>, BackendError> {
+        let _ = file;
+        Ok(None)
+    }
 
     /// Every file of a kind with its size, in no order: the whole listing or an error, never a part.
     ///

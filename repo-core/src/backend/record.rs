@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::backend::{Backend, BackendError, Listed, Operation, Properties};
 use crate::id::{FileId, FileKind, Id, PackId};
+use crate::time::Timestamp;
 
 /// Counts the calls to the backend inside.
 ///
@@ -213,6 +214,10 @@ impl Backend for RecordBackend {
 
     fn size(&self, file: FileId) -> Result<u64, BackendError> {
         self.note_file(Operation::Size, file, self.inner.size(file), |_| 0)
+    }
+
+    fn written_at(&self, file: FileId) -> Result<Option<Timestamp>, BackendError> {
+        self.note_file(Operation::Size, file, self.inner.written_at(file), |_| 0)
     }
 
     fn list(&self, kind: FileKind) -> Result<Vec<Listed>, BackendError> {

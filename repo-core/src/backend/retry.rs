@@ -13,6 +13,7 @@ use std::time::Duration;
 use crate::backend::{Backend, BackendError, ErrorKind, Listed, Operation, Properties};
 use crate::context::{Context, Event};
 use crate::id::{FileId, FileKind, Id, PackId};
+use crate::time::Timestamp;
 
 /// Files written here that are remembered, at most: 64 bytes each.
 const WRITTEN_MAX: usize = 4096;
@@ -325,6 +326,10 @@ impl Backend for RetryBackend {
 
     fn size(&self, file: FileId) -> Result<u64, BackendError> {
         self.repeat_read(file, 0, || self.inner.size(file))
+    }
+
+    fn written_at(&self, file: FileId) -> Result<Option<Timestamp>, BackendError> {
+        self.repeat_read(file, 0, || self.inner.written_at(file))
     }
 
     fn list(&self, kind: FileKind) -> Result<Vec<Listed>, BackendError> {

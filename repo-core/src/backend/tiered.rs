@@ -22,6 +22,7 @@ use crate::format::limits;
 use crate::hash::sha256;
 use crate::id::{FileId, FileKind, Id, PackId};
 use crate::parallel;
+use crate::time::Timestamp;
 
 /// A hot storage before a cold one. Belongs around both of them with their retries, and inside caches.
 ///
@@ -246,6 +247,10 @@ impl Backend for TieredBackend {
 
     fn size(&self, file: FileId) -> Result<u64, BackendError> {
         self.cold.size(file)
+    }
+
+    fn written_at(&self, file: FileId) -> Result<Option<Timestamp>, BackendError> {
+        self.cold.written_at(file)
     }
 
     fn list(&self, kind: FileKind) -> Result<Vec<Listed>, BackendError> {

@@ -15,6 +15,7 @@ use crate::backend::{Backend, BackendError, ErrorKind, Listed, Operation, Proper
 use crate::context::Context;
 use crate::id::{FileId, FileKind, Id, PackId};
 use crate::parallel;
+use crate::time::Timestamp;
 
 /// Asks for one pack.
 pub type AskForPack = dyn Fn(PackId) -> Result<(), Box<dyn Error + Send + Sync>> + Send + Sync;
@@ -110,6 +111,10 @@ impl Backend for WarmUpBackend {
 
     fn size(&self, file: FileId) -> Result<u64, BackendError> {
         self.inner.size(file)
+    }
+
+    fn written_at(&self, file: FileId) -> Result<Option<Timestamp>, BackendError> {
+        self.inner.written_at(file)
     }
 
     fn list(&self, kind: FileKind) -> Result<Vec<Listed>, BackendError> {

@@ -43,6 +43,20 @@ impl BlobSet {
         bit.is_some()
     }
 
+    /// Puts the blob of that number in; tells whether it was not in before.
+    pub(crate) fn insert_slot(&self, slot: usize) -> bool {
+        let mask = 1 << (slot % 64);
+        self.bits.get(slot / 64).is_some_and(|word| word.fetch_or(mask, Ordering::Relaxed) & mask == 0)
+    }
+
+    /// The numbers of the blobs in the set that the index lists, rising.
+    pub(crate) fn slots(&self) -> impl Iterator<Item = usize> + '_ {
+        self.bits.iter().enumerate().flat_map(|(at, word)| {
+            let word = word.load(Ordering::Relaxed);
+            (0..64).filter(move |bit| word >> bit & 1 == 1).map(move |bit| at * 64 + bit)
+        })
+    }
+
     /// Whether the index lists a blob, in the set or not.
     pub fn lists(&self, blob: &BlobId) -> bool {
         self.index.contains(blob)

@@ -218,19 +218,19 @@ impl Index {
     }
 
     /// Numbers below this are given by [`slot_of`](Self::slot_of).
-    pub(super) fn slot_count(&self) -> usize {
+    pub(crate) fn slot_count(&self) -> usize {
         self.tables.iter().map(|table| table.entries.len()).sum()
     }
 
     /// The blob's own number, the same for all of its copies.
-    pub(super) fn slot_of(&self, blob: &BlobId) -> Option<usize> {
+    pub(crate) fn slot_of(&self, blob: &BlobId) -> Option<usize> {
         let found = self.tables[table(blob.kind)].find_range(&blob.id);
         let before = if blob.kind == BlobKind::Tree { self.tables[0].entries.len() } else { 0 };
         (!found.is_empty()).then_some(before + found.start)
     }
 
     /// Every blob with its number, once, sorted by kind and name.
-    pub(super) fn slots(&self) -> impl Iterator<Item = (usize, BlobId)> + '_ {
+    pub(crate) fn slots(&self) -> impl Iterator<Item = (usize, BlobId)> + '_ {
         let mut last = None;
         let kinds = [BlobKind::Data, BlobKind::Tree].into_iter().zip(&self.tables);
         let blobs = kinds

@@ -149,9 +149,18 @@ impl Loading {
     }
 
     fn finish(mut self) -> LoadedIndex {
-        // One mark for each pack, the youngest; none where an index file lists the pack all the same.
+        // One mark for each pack, the youngest, with all that is said of it; none where an index file lists the pack
+        // all the same.
         self.marked.sort_by_key(|mark| (mark.pack.id, std::cmp::Reverse(mark.time.map(|time| time.instant))));
-        self.marked.dedup_by_key(|mark| mark.pack.id);
+        self.marked.dedup_by(|older, mark| {
+            let same = older.pack.id == mark.pack.id;
+            if same && older.pack.blobs != mark.pack.blobs {
+                mark.pack.blobs.append(&mut older.pack.blobs);
+                mark.pack.blobs.sort_unstable();
+                mark.pack.blobs.dedup();
+            }
+            same
+        });
         self.marked.retain(|mark| !self.builder.lists(mark.pack.id));
         if self.part.with_marked {
             let marked = std::mem::take(&mut self.marked);

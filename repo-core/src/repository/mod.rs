@@ -32,7 +32,7 @@ pub use reader::{ReadError, Reader, StoredBlob};
 pub(crate) use repack::Load;
 pub use repack::RepackError;
 pub use rewrite_index::RewriteError;
-pub(crate) use rewrite_index::{IndexChange, IndexCollector};
+pub(crate) use rewrite_index::{IndexChange, IndexCollector, Marking};
 pub use thaw::{Needed, ThawError, ThawOptions};
 pub use writer::{BlobWriter, Receipt, Saved, WriteError, Writer, WriterOptions};
 

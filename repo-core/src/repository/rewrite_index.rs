@@ -6,7 +6,7 @@
 use std::collections::{HashMap, HashSet};
 
 use crate::context::{Cancelled, Context, Event, Stage};
-use crate::format::{IndexFile, IndexedBlob, IndexedPack};
+use crate::format::{IndexFile, IndexedBlob, IndexedPack, MarkedPack};
 use crate::hash::sha256;
 use crate::id::{Id, IndexId, PackId};
 use crate::parallel;
@@ -30,6 +30,17 @@ impl IndexCollector {
     pub(crate) fn add(&mut self, pack: IndexedPack) -> Option<IndexFile> {
         self.blobs += pack.blobs.len();
         self.open.packs.push(pack);
+        self.full()
+    }
+
+    /// Adds a mark; gives an index file back when one is full.
+    pub(crate) fn add_mark(&mut self, mark: MarkedPack) -> Option<IndexFile> {
+        self.blobs += mark.pack.blobs.len();
+        self.open.packs_to_delete.push(mark);
+        self.full()
+    }
+
+    fn full(&mut self) -> Option<IndexFile> {
         (self.blobs >= INDEX_BLOBS_MAX).then(|| {
             self.blobs = 0;
             std::mem::take(&mut self.open)
@@ -42,9 +53,10 @@ impl IndexCollector {
         (!packs.is_empty() || !packs_to_delete.is_empty()).then_some(self.open)
     }
 
-    /// Takes over from an old file what other programs noted in it, but for marks of packs that are listed now.
-    fn carry(&mut self, old: &mut IndexFile, gone: &HashSet<PackId>) {
-        old.packs_to_delete.retain(|marked| !gone.contains(&marked.pack.id));
+    /// Takes over from an old file what other programs noted in it, but for marks that go.
+    fn carry(&mut self, old: &mut IndexFile, change: &IndexChange<'_>, marking: &Marking<'_>) {
+        old.packs_to_delete.retain(|marked| !change.drops_mark(marked.pack.id, marking));
+        self.blobs += old.packs_to_delete.iter().map(|mark| mark.pack.blobs.len()).sum::<usize>();
         self.open.packs_to_delete.append(&mut old.packs_to_delete);
         for (key, value) in old.unknown.drain(..) {
             if !self.open.unknown.iter().any(|(other, _)| *other == key) {
@@ -84,16 +96,39 @@ pub(crate) struct IndexChange<'a> {
     pub(crate) listed_twice: &'a HashSet<PackId>,
 }
 
+/// What becomes of marks when the index is written anew; by default nothing.
+#[derive(Default)]
+pub(crate) struct Marking<'a> {
+    /// Packs whose marks in the old files do not count any more.
+    pub(crate) unmarked: HashSet<PackId>,
+    /// Packs that are gone and get no mark, because they do not exist.
+    pub(crate) unsaid: HashSet<PackId>,
+    /// Marks a pack that is gone; without this nothing is said about it any more.
+    pub(crate) mark: Option<&'a dyn Fn(IndexedPack) -> MarkedPack>,
+}
+
 impl Repository {
+    /// As [`rewrite_index_with`](Self::rewrite_index_with), and marks stay as they are.
+    pub(crate) fn rewrite_index(
+        &self,
+        context: &Context,
+        change: &IndexChange<'_>,
+        collector: &mut IndexCollector,
+        save: impl FnMut(IndexFile) -> Result<(), RewriteError>,
+    ) -> Result<Vec<IndexId>, RewriteError> {
+        self.rewrite_index_with(context, change, &Marking::default(), collector, save)
+    }
+
     /// Reads the old index files and hands new ones to `save`; gives the old ones that are replaced by those.
     ///
     /// Files that are full and say nothing that changes are left as they are; all others are merged. Marks that
     /// other programs made stand in the new files. Memory: one index file, and 64 bytes per pack that was listed
     /// more than once.
-    pub(crate) fn rewrite_index(
+    pub(crate) fn rewrite_index_with(
         &self,
         context: &Context,
         change: &IndexChange<'_>,
+        marking: &Marking<'_>,
         collector: &mut IndexCollector,
         mut save: impl FnMut(IndexFile) -> Result<(), RewriteError>,
     ) -> Result<Vec<IndexId>, RewriteError> {
@@ -114,21 +149,26 @@ impl Repository {
             },
             |(id, mut file)| {
                 context.tell(&Event::Progress { stage: Stage::RewriteIndex, items: 1, bytes: 0 });
-                if change.leaves(&file) {
+                if change.leaves(&file, marking) {
                     return Ok(());
                 }
                 replaced.push(id);
                 for pack in std::mem::take(&mut file.packs) {
                     let again = change.listed_twice.contains(&pack.id)
                         && !said.entry(pack.id).or_default().insert(fingerprint(&pack.blobs));
-                    if !again
-                        && !change.gone.contains(&pack.id)
-                        && let Some(full) = collector.add(pack)
-                    {
+                    if again {
+                        continue;
+                    }
+                    let full = match marking.mark {
+                        _ if !change.gone.contains(&pack.id) => collector.add(pack),
+                        Some(mark) if !marking.unsaid.contains(&pack.id) => collector.add_mark(mark(pack)),
+                        _ => None,
+                    };
+                    if let Some(full) = full {
                         save(full)?;
                     }
                 }
-                collector.carry(&mut file, change.gone);
+                collector.carry(&mut file, change, marking);
                 Ok(())
             },
         )?;
@@ -144,11 +184,19 @@ impl Repository {
 
 impl IndexChange<'_> {
     /// Whether a file can stay as it is.
-    fn leaves(&self, file: &IndexFile) -> bool {
+    fn leaves(&self, file: &IndexFile, marking: &Marking<'_>) -> bool {
         let blobs: usize = file.packs.iter().map(|pack| pack.blobs.len()).sum();
         let changes =
             |pack: &IndexedPack| self.gone.contains(&pack.id) || self.listed_twice.contains(&pack.id);
-        (INDEX_BLOBS_MAX..OVERSIZED).contains(&blobs) && !file.packs.iter().any(changes)
+        let drops = |mark: &MarkedPack| self.drops_mark(mark.pack.id, marking);
+        (INDEX_BLOBS_MAX..OVERSIZED).contains(&blobs)
+            && !file.packs.iter().any(changes)
+            && !file.packs_to_delete.iter().any(drops)
+    }
+
+    /// Marks of packs that the old files list, or that the caller says do not count.
+    fn drops_mark(&self, pack: PackId, marking: &Marking<'_>) -> bool {
+        self.gone.contains(&pack) || marking.unmarked.contains(&pack)
     }
 }
 

@@ -87,15 +87,14 @@ impl<'a> SearchView<'a> {
     ) -> Result<(Node, Option<Id>), SearchError> {
         let wanted = (rows.number, row.block);
         let mut blocks = self.blocks.borrow_mut();
-        let block = match blocks.opened.get(&wanted) {
-            Some(block) => block,
-            None => {
-                let sealed = self.records.get(wanted).map_err(|error| self.store.failed(error))?;
-                let sealed = sealed.ok_or_else(|| self.store.damaged())?;
-                let mut plain = Vec::new();
-                self.store.key().open(sealed.value(), &mut plain).map_err(|_| self.store.damaged())?;
-                blocks.keep(wanted, plain)
-            }
+        let block = if let Some(block) = blocks.opened.get(&wanted) {
+            block
+        } else {
+            let sealed = self.records.get(wanted).map_err(|error| self.store.failed(error))?;
+            let sealed = sealed.ok_or_else(|| self.store.damaged())?;
+            let mut plain = Vec::new();
+            self.store.key().open(sealed.value(), &mut plain).map_err(|_| self.store.damaged())?;
+            blocks.keep(wanted, plain)
         };
         row.node(block, name).map_err(|_| self.store.damaged())
     }

@@ -6,8 +6,7 @@ use std::sync::Arc;
 
 use repo_core::backend::{ErrorKind, Fault, FaultBackend, MemoryBackend, Operation, Rule};
 use repo_core::id::BlobId;
-use repo_core::ops::prune::{MaxUnused, PruneError, PruneOptions, prune};
-use repo_core::repository::RepackError;
+use repo_core::ops::prune::{MaxUnused, Postponed, PruneMode, PruneOptions, prune};
 use tests::repo::{assert_complete, context, open};
 
 use super::{History, assert_sound, listed};
@@ -18,6 +17,10 @@ fn options(no_space: bool) -> PruneOptions {
         recover_no_free_space: no_space,
         ..PruneOptions::default()
     }
+}
+
+fn beside() -> PruneOptions {
+    PruneOptions { mode: PruneMode::BESIDE, ..options(false) }
 }
 
 /// A repository with something of everything: packs to keep, to repack and to remove, copies, leftovers.
@@ -34,11 +37,11 @@ fn start() -> History {
     history
 }
 
-fn sweep(start: &MemoryBackend, needed: &BTreeSet<BlobId>, no_space: bool, faults: &[Fault]) {
+fn sweep(start: &MemoryBackend, needed: &BTreeSet<BlobId>, options: &PruneOptions, faults: &[Fault]) {
     let clean = Arc::new(FaultBackend::new(Arc::new(start.copy()), []));
     let repository = open(clean.clone());
     let opening = clean.calls();
-    prune(&context(), &repository, &options(no_space)).unwrap();
+    prune(&context(), &repository, options).unwrap();
     let last = clean.calls();
     assert!(last > opening + 20, "there is something to do:\n{}", clean.log().join("\n"));
     for number in opening + 1..=last {
@@ -46,19 +49,28 @@ fn sweep(start: &MemoryBackend, needed: &BTreeSet<BlobId>, no_space: bool, fault
             let memory = Arc::new(start.copy());
             let faulty = Arc::new(FaultBackend::new(memory.clone(), [Rule::nth(number, *fault)]));
             let story = || format!("{fault:?} at call {number}\n{}", faulty.log().join("\n"));
-            let result = prune(&context(), &open(faulty.clone()), &options(no_space));
+            let result = prune(&context(), &open(faulty.clone()), options);
             if faulty.is_frozen() && number < last {
                 assert!(result.is_err(), "{}", story());
+            }
+            // What somebody without a lock relied on is whole once the next prune has brought it back.
+            if options.mode == PruneMode::Instant {
+                open(memory.clone()).remove_all_locks().unwrap();
+                assert_complete(memory.clone());
+            } else {
+                open(memory.clone()).remove_all_locks().unwrap();
+                let again = prune(&context(), &open(memory.clone()), options);
+                again.unwrap_or_else(|error| panic!("the next prune fails: {error}\n{}", story()));
+                assert_sound(&memory, needed, &story);
             }
             check_what_is_left(&memory, needed, &story);
         }
     }
 }
 
-/// Every snapshot is whole at once; after the next prune nothing is left that nobody needs.
+/// After the next prune every snapshot is whole, and nothing is left that nobody needs.
 fn check_what_is_left(memory: &Arc<MemoryBackend>, needed: &BTreeSet<BlobId>, story: &dyn Fn() -> String) {
     open(memory.clone()).remove_all_locks().unwrap();
-    assert_complete(memory.clone());
     let again = prune(&context(), &open(memory.clone()), &options(false));
     again.unwrap_or_else(|error| panic!("the next prune fails: {error}\n{}", story()));
     assert_sound(memory, needed, story);
@@ -68,14 +80,41 @@ fn check_what_is_left(memory: &Arc<MemoryBackend>, needed: &BTreeSet<BlobId>, st
 #[test]
 fn prune_may_stop_anywhere() {
     let history = start();
-    sweep(&history.memory, &history.needed(), false, &[Fault::FreezeBefore, Fault::FreezeAfter]);
+    sweep(&history.memory, &history.needed(), &options(false), &[Fault::FreezeBefore, Fault::FreezeAfter]);
+}
+
+/// Something of everything that a run beside others meets: packs to mark, to keep marked, to bring back, to remove.
+fn start_beside() -> History {
+    let mut history = start();
+    let index = history.repository.load_index(&context()).unwrap();
+    prune(&context(), &history.repository, &beside()).unwrap();
+    history.clock.wind(std::time::Duration::from_hours(30));
+    // Somebody whose lock was lost relied on what left the index.
+    history.back_up_with(index, &[20, 21]);
+    history.back_up(&[40, 41, 42], false);
+    history.odd_pack(&[0, 1, 2, 2, 9], false, false);
+    history.forget(1);
+    history
+}
+
+#[test]
+fn prune_beside_others_may_stop_anywhere() {
+    let history = start_beside();
+    sweep(&history.memory, &history.needed(), &beside(), &[Fault::FreezeBefore, Fault::FreezeAfter]);
+}
+
+#[test]
+fn prune_beside_others_may_meet_any_failing_call() {
+    let history = start_beside();
+    let faults = [Fault::FailBefore(ErrorKind::Transient), Fault::FailAfter(ErrorKind::Transient)];
+    sweep(&history.memory, &history.needed(), &beside(), &faults);
 }
 
 #[test]
 fn prune_may_meet_any_failing_call() {
     let history = start();
     let faults = [Fault::FailBefore(ErrorKind::Transient), Fault::FailAfter(ErrorKind::Transient)];
-    sweep(&history.memory, &history.needed(), false, &faults);
+    sweep(&history.memory, &history.needed(), &options(false), &faults);
 }
 
 /// A removal that was done although its answer got lost is no failure.
@@ -100,19 +139,23 @@ fn packs_that_cannot_be_removed_are_named_and_go_next_time() {
     let report = prune(&context(), &open(faulty), &options(false)).unwrap();
     assert!(!report.not_removed.is_empty());
     assert_eq!(report.packs_removed, 0);
+    assert_complete(history.memory.clone());
     check_what_is_left(&history.memory, &history.needed(), &String::new);
 }
 
-/// Storage that takes no file any more: packs that nobody needs go first, and nothing is lost.
+/// Storage that takes no pack any more: what can go without being copied goes, and that makes room.
 #[test]
-fn full_storage_ends_a_prune_without_loss() {
+fn full_storage_is_pruned_without_copying() {
     let history = start();
     let full = Rule::every(Fault::FailBefore(ErrorKind::Full))
         .on(Operation::Write)
         .of(repo_core::id::FileKind::Pack);
     let faulty = Arc::new(FaultBackend::new(history.memory.clone(), [full]));
-    let error = prune(&context(), &open(faulty), &options(false)).unwrap_err();
-    assert!(matches!(error, PruneError::Write(_) | PruneError::Repack(RepackError::Write(_))), "{error:?}");
+    let report = prune(&context(), &open(faulty), &options(false)).unwrap();
+    assert!(matches!(report.postponed, Some(Postponed::Full)), "{report:?}");
+    assert!(report.packs_removed > 0 && report.packs_written == 0, "{report:?}");
+    assert_complete(history.memory.clone());
+    assert_complete(history.memory.clone());
     check_what_is_left(&history.memory, &history.needed(), &String::new);
 }
 

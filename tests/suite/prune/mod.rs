@@ -2,8 +2,10 @@
 
 mod model; // random histories against plain sets
 mod crash; // the machine stops at operation N, for every N
+mod beside; // prunes beside others: marks, their time, and backups that begin and end at any moment
 mod peer; // restic prunes what we wrote, and checks what we pruned
 mod cost; // what it asks of the storage
+mod again; // what was walked once is not walked again
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, OnceLock};
@@ -12,6 +14,7 @@ use repo_core::Context;
 use repo_core::backend::{Backend, MemoryBackend};
 use repo_core::blob::{SealPolicy, Sealer};
 use repo_core::compress::Compression;
+use repo_core::context::HandClock;
 use repo_core::format::{IndexFile, IndexedPack, Node, NodeKind, Snapshot, TreeWriter};
 use repo_core::hash::sha256;
 use repo_core::id::{BlobId, BlobKind, DataId, FileId, FileKind, Id, PackId, SnapshotId, TreeId};
@@ -33,6 +36,8 @@ fn empty(version: u32) -> MemoryBackend {
 /// A repository whose content is known without reading it: what every snapshot needs is kept beside.
 pub(crate) struct History {
     pub(crate) memory: Arc<MemoryBackend>,
+    /// The storage's; moves only by hand.
+    pub(crate) clock: Arc<HandClock>,
     pub(crate) repository: Repository,
     context: Context,
     /// What each snapshot needs.
@@ -44,8 +49,27 @@ pub(crate) struct History {
 impl History {
     pub(crate) fn new(version: u32) -> Self {
         let memory = Arc::new(empty(version));
+        let clock = Arc::new(HandClock::new());
+        memory.keep_time(clock.clone());
         let repository = open(memory.clone());
-        Self { memory, repository, context: context(), snapshots: Vec::new(), known: BTreeMap::new() }
+        Self { memory, clock, repository, context: context(), snapshots: Vec::new(), known: BTreeMap::new() }
+    }
+
+    /// Goes on with a repository of which nothing is known.
+    pub(crate) fn over(memory: Arc<MemoryBackend>) -> Self {
+        Self::with(context(), open(memory.clone()), memory)
+    }
+
+    /// The same through a repository and in surroundings of one's own.
+    pub(crate) fn with(context: Context, repository: Repository, memory: Arc<MemoryBackend>) -> Self {
+        Self {
+            memory,
+            clock: Arc::default(),
+            repository,
+            context,
+            snapshots: Vec::new(),
+            known: BTreeMap::new(),
+        }
     }
 
     /// A snapshot of two folders with files made of numbered chunks. `blind` knows no index, and so stores everything
@@ -55,41 +79,57 @@ impl History {
         self.back_up_with(index, files);
     }
 
-    fn back_up_with(&mut self, index: Arc<Index>, files: &[u8]) {
+    /// A backup that loaded the index at some time before.
+    pub(crate) fn back_up_with(&mut self, index: Arc<Index>, files: &[u8]) {
+        self.try_back_up(index, files, || Ok(())).unwrap();
+    }
+
+    /// The same where anything may fail; `sure` is asked before the snapshot is saved.
+    pub(crate) fn try_back_up(
+        &mut self,
+        index: Arc<Index>,
+        files: &[u8],
+        sure: impl FnOnce() -> Result<(), String>,
+    ) -> Result<SnapshotId, String> {
+        let said = |error: &dyn std::error::Error| error.to_string();
         let writer = Writer::start(&self.context, &self.repository, index, WriterOptions::default());
         let mut blobs = writer.blob_writer();
         let mut needed = BTreeSet::new();
         let (left, right) = files.split_at(files.len() / 2);
         let mut store = |kind, plain: Vec<u8>| {
             let blob = BlobId { kind, id: sha256(&plain) };
-            blobs.save(&blob, &plain).unwrap();
+            blobs.save(&blob, &plain).map_err(|error| said(&error))?;
             needed.insert(blob);
             self.known.insert(blob, plain);
-            blob.id
+            Ok::<_, String>(blob.id)
         };
-        let folders = [left, right].map(|files| {
+        let mut folders = Vec::new();
+        for files in [left, right] {
             let chunks: BTreeSet<u8> = files.iter().copied().collect();
             let mut tree = TreeWriter::new();
             for number in chunks {
                 let plain = chunk(number);
                 let mut node = Node::new(format!("file-{number:03}"), NodeKind::File);
                 node.size = plain.len() as u64;
-                node.content = Some(vec![DataId(store(BlobKind::Data, plain))]);
+                node.content = Some(vec![DataId(store(BlobKind::Data, plain)?)]);
                 tree.push(&node).unwrap();
             }
-            TreeId(store(BlobKind::Tree, tree.finish()))
-        });
+            folders.push(TreeId(store(BlobKind::Tree, tree.finish())?));
+        }
         let mut root = TreeWriter::new();
         for (name, folder) in ["a", "b"].into_iter().zip(folders) {
             let mut node = Node::new(name, NodeKind::Dir);
             node.subtree = Some(folder);
             root.push(&node).unwrap();
         }
-        let tree = TreeId(store(BlobKind::Tree, root.finish()));
+        let tree = TreeId(store(BlobKind::Tree, root.finish())?);
         blobs.flush();
-        writer.finish().unwrap();
-        let id = self.repository.save(&self.context, &snapshot(tree, self.snapshots.len())).unwrap();
+        writer.finish().map_err(|error| said(&error))?;
+        sure()?;
+        let saved = self.repository.save(&self.context, &snapshot(tree, self.snapshots.len()));
+        let id = saved.map_err(|error| said(&error))?;
         self.snapshots.push((id, needed));
+        Ok(id)
     }
 
     pub(crate) fn forget(&mut self, number: usize) {

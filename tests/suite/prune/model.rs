@@ -2,11 +2,14 @@
 //! stopped ones. What prune leaves is compared with what a naive mark and sweep keeps: the blobs of the snapshots that
 //! are left, which are known without reading the repository.
 
+use std::time::Duration;
+
 use proptest::prelude::*;
-use repo_core::ops::prune::{Fate, MaxUnused, PruneOptions, plan, prune};
+use repo_core::ops::prune::{Fate, MaxUnused, PruneMode, PruneOptions, plan, prune};
 use repo_core::pack::PackSize;
 use repo_core::repository::{LockGuard, WriterOptions};
 use tests::repo::context;
+use tests::trouble::runs;
 
 use super::{History, assert_sound, listed, packs};
 
@@ -31,6 +34,8 @@ pub(super) struct Choice {
     uncompressed: bool,
     small: bool,
     no_space: bool,
+    /// Beside others, so many hours after what was before.
+    beside: Option<u64>,
 }
 
 impl Choice {
@@ -41,6 +46,7 @@ impl Choice {
         uncompressed: false,
         small: false,
         no_space: false,
+        beside: None,
     };
 
     fn options(&self, version: u32) -> PruneOptions {
@@ -50,7 +56,8 @@ impl Choice {
             repack_cacheable_only: self.cacheable_only,
             repack_uncompressed: self.uncompressed && version > 1,
             repack_small: self.small,
-            recover_no_free_space: self.no_space,
+            recover_no_free_space: self.no_space && self.beside.is_none(),
+            mode: if self.beside.is_some() { PruneMode::BESIDE } else { PruneMode::Instant },
             writer: WriterOptions { pack_size: PackSize::from_mib(4).unwrap(), ..WriterOptions::default() },
             ..PruneOptions::default()
         }
@@ -66,14 +73,16 @@ fn choice() -> impl Strategy<Value = Choice> {
     ];
     let repack_max = prop_oneof![3 => Just(None), 1 => (0..30_000_u64).prop_map(Some)];
     let flags = (prop::bool::weighted(0.1), any::<bool>(), any::<bool>(), prop::bool::weighted(0.1));
-    (max_unused, repack_max, flags).prop_map(
-        |(max_unused, repack_max, (cacheable_only, uncompressed, small, no_space))| Choice {
+    let beside = prop_oneof![1 => Just(None), 2 => (0..40_u64).prop_map(Some)];
+    (max_unused, repack_max, flags, beside).prop_map(
+        |(max_unused, repack_max, (cacheable_only, uncompressed, small, no_space), beside)| Choice {
             max_unused,
             repack_max,
             cacheable_only,
             uncompressed,
             small,
             no_space,
+            beside,
         },
     )
 }
@@ -100,6 +109,7 @@ impl History {
             Step::StaleEntry { number } => self.stale_entry(*number),
             Step::ListAgain => self.list_again(),
             Step::Prune { options } => {
+                self.clock.wind(Duration::from_hours(options.beside.unwrap_or(0)));
                 let options = options.options(self.repository.config().version);
                 let report = prune(&context(), &self.repository, &options).unwrap();
                 assert!(report.not_removed.is_empty());
@@ -107,6 +117,32 @@ impl History {
             }
         }
     }
+}
+
+/// Beside others it takes two runs, with the time of grace between them.
+fn check_beside(version: u32, steps: &[Step]) {
+    let mut history = History::new(version);
+    for step in steps {
+        history.go(step);
+    }
+    let options = Choice { beside: Some(0), ..Choice::EXACT }.options(version);
+    let needed = history.needed();
+    let report = prune(&context(), &history.repository, &options).unwrap();
+    assert!(report.postponed.is_none(), "{report:?}");
+    assert_sound(&history.memory, &needed, &|| format!("{steps:#?}"));
+    assert_eq!(listed(&history.repository), needed.iter().copied().collect::<Vec<_>>());
+    let marked = packs(&history.memory).len();
+    history.clock.wind(Duration::from_hours(23));
+    prune(&context(), &history.repository, &options).unwrap();
+    assert_sound(&history.memory, &needed, &|| format!("{steps:#?}"));
+    assert_eq!(listed(&history.repository), needed.iter().copied().collect::<Vec<_>>());
+    let index = history.repository.load_index(&context()).unwrap();
+    let left = packs(&history.memory).len();
+    // At most the new packs were small enough to be joined once more, and wait.
+    assert!(
+        left == index.packs().len() || left > index.packs().len() && marked >= 10,
+        "{left} {marked} {steps:#?}"
+    );
 }
 
 fn check_history(version: u32, steps: &[Step]) {
@@ -120,7 +156,11 @@ fn check_history(version: u32, steps: &[Step]) {
     let (stats, keeps) = (*planned.stats(), planned.packs(Fate::Keep).len());
     assert_eq!(packs(&history.memory).len() as u64, before, "a plan changes nothing");
     assert_eq!(
-        stats.packs_keep + stats.packs_repack + stats.packs_remove + stats.packs_unindexed,
+        stats.packs_keep
+            + stats.packs_repack
+            + stats.packs_remove
+            + stats.packs_unindexed
+            + stats.packs_expired,
         before,
         "every pack is counted: {stats:?}"
     );
@@ -140,8 +180,13 @@ fn check_history(version: u32, steps: &[Step]) {
     assert!(again.is_empty() || again.stats().packs_repack >= 10, "{:?}", again.stats());
 }
 
+/// How many histories: the fixed sample, or as many as are asked for.
+fn cases() -> u32 {
+    u32::try_from(runs(700)).unwrap()
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 700, failure_persistence: None, max_shrink_iters: 500, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: cases(), failure_persistence: None, max_shrink_iters: 500, ..ProptestConfig::default() })]
 
     #[test]
     fn prune_leaves_what_a_naive_sweep_keeps(
@@ -149,5 +194,6 @@ proptest! {
         steps in prop::collection::vec(step(), 1..14),
     ) {
         check_history(version, &steps);
+        check_beside(version, &steps);
     }
 }

@@ -4,6 +4,7 @@
 //! base/CACHEDIR.TAG                  backup programs leave the folder out
 //! base/<id of the repository>/       0700; its time of change is that of the last use
 //!   version                          `1`
+//!   larder-…                         notes of ours, sealed; restic does not look at them
 //!   snapshots/4f/4fab…  index/  data/   stored bytes as the repository has them, 0600
 //! ```
 //!
@@ -178,6 +179,21 @@ impl Folder {
         age(&self.entry(file), now)
     }
 
+    /// A note that lies beside the entries.
+    pub(super) fn note(&self, name: &str) -> io::Result<File> {
+        File::open(self.path.join(name))
+    }
+
+    /// Stores a note; whole or not at all.
+    pub(super) fn store_note(
+        &self,
+        name: &str,
+        token: u64,
+        write: impl FnOnce(&mut File) -> io::Result<()>,
+    ) -> io::Result<()> {
+        store_with(&self.path, name, token, write)
+    }
+
     fn shard(&self, file: FileId) -> PathBuf {
         self.path.join(file.kind.folder()).join(layout::shard(&file.id))
     }
@@ -189,9 +205,18 @@ impl Folder {
 
 /// Writes a file of that name into a folder; whole or not at all.
 pub(super) fn store(folder: &Path, name: &str, content: &[u8], token: u64) -> io::Result<()> {
+    store_with(folder, name, token, |file| file.write_all(content))
+}
+
+fn store_with(
+    folder: &Path,
+    name: &str,
+    token: u64,
+    write: impl FnOnce(&mut File) -> io::Result<()>,
+) -> io::Result<()> {
     let temporary = folder.join(format!("{TEMPORARY}{token:016x}"));
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary)?;
-    let stored = file.write_all(content).and_then(|()| fs::rename(&temporary, folder.join(name)));
+    let stored = write(&mut file).and_then(|()| fs::rename(&temporary, folder.join(name)));
     if stored.is_err() {
         // Best effort: the name says that it is temporary, and it is removed one day.
         let _ = fs::remove_file(&temporary);

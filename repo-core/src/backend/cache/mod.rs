@@ -22,6 +22,7 @@ pub use caches::CacheFolder;
 pub(crate) use last_key::LastKey;
 
 use std::collections::HashSet;
+use std::fs::File;
 use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -37,6 +38,7 @@ use crate::format::limits;
 use crate::hash::sha256;
 use crate::id::{FileId, FileKind, Id, PackId};
 use crate::parallel::{Budget, Permit};
+use crate::time::Timestamp;
 
 /// A pack that is longer is read in parts, from the storage. Programs stop at 128 MiB and a blob.
 const PACK_BYTES_MAX: u64 = 144 << 20;
@@ -180,6 +182,20 @@ impl CacheBackend {
     /// Whether a pack of trees is known to be here.
     pub(crate) fn is_here(&self, pack: PackId) -> bool {
         self.packs.is_here(pack)
+    }
+
+    /// A note of ours about the repository, from an earlier run; whoever reads it must not believe it unseen.
+    pub(crate) fn note(&self, name: &str) -> io::Result<File> {
+        self.folder.note(name)
+    }
+
+    /// Leaves a note for later runs; whole or not at all, whoever else writes it at the same time.
+    pub(crate) fn store_note(
+        &self,
+        name: &str,
+        write: impl FnOnce(&mut File) -> io::Result<()>,
+    ) -> io::Result<()> {
+        self.folder.store_note(name, self.context.random.number(), write)
     }
 
     fn keeps(kind: FileKind) -> bool {
@@ -333,6 +349,10 @@ impl Backend for CacheBackend {
 
     fn size(&self, file: FileId) -> Result<u64, BackendError> {
         self.inner.size(file)
+    }
+
+    fn written_at(&self, file: FileId) -> Result<Option<Timestamp>, BackendError> {
+        self.inner.written_at(file)
     }
 
     fn list(&self, kind: FileKind) -> Result<Vec<Listed>, BackendError> {

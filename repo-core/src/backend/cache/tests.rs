@@ -344,7 +344,7 @@ fn packs_that_no_index_lists_go_after_a_day() {
 fn set_age(path: &Path, age: Duration) {
     #[expect(clippy::disallowed_methods, reason = "files bear the machine's time")]
     let now = SystemTime::now();
-    fs::File::options().write(true).open(path).unwrap().set_modified(now - age).unwrap();
+    File::options().write(true).open(path).unwrap().set_modified(now - age).unwrap();
 }
 
 /// Folders that cannot be written look different for root and for others; a file in the way is the same for all.
@@ -417,7 +417,7 @@ fn every_use_is_seen_in_the_time_of_the_folder() {
     let place = Place::new();
     let path = place.open().path().to_owned();
     let at = |seconds| SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
-    fs::File::open(&path).unwrap().set_modified(at(1_000_000)).unwrap();
+    File::open(&path).unwrap().set_modified(at(1_000_000)).unwrap();
     let now = Context::new().clock.now();
     let all = CacheFolder::all(place.base.path()).unwrap();
     assert!(all[0].is_older_than(Duration::from_hours(24 * 30), now));

@@ -142,7 +142,9 @@ pub fn check(
     }
     let reader = Reader::new(repository, Arc::new(loaded.index));
     pasted_records(repository, &reader, &stored, &findings);
-    let packs = packs::compare(context, &reader, &findings)?;
+    // Packs that a prune has marked are known, and not to be relied on.
+    let marked = loaded.marked.iter().map(|mark| mark.pack.id).collect();
+    let packs = packs::compare(context, &reader, &marked, &findings)?;
     let used = trees::check(context, &reader, &stored, &findings)?;
     let restricted = !options.snapshots.is_empty() || !options.filter.is_empty();
     let only = restricted.then_some(&used);

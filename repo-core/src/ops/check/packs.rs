@@ -1,6 +1,6 @@
 //! The packs that are listed against the packs that exist.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use crate::context::{Context, Event, Stage};
 use crate::id::{FileKind, PackId};
@@ -12,13 +12,14 @@ use crate::repository::Reader;
 pub(super) fn compare(
     context: &Context,
     reader: &Reader,
+    marked: &HashSet<PackId>,
     findings: &Findings<'_>,
 ) -> Result<Vec<(PackId, u64)>, CheckError> {
     let listed = reader.repository().backend().list(FileKind::Pack)?;
     let total = listed.len() as u64;
     context.tell(&Event::Begin { stage: Stage::CheckPacks, total, bytes: 0 });
     let existing: HashMap<PackId, u64> = listed.iter().map(|file| (PackId(file.id), file.size)).collect();
-    let mut indexed = std::collections::HashSet::with_capacity(existing.len());
+    let mut indexed = HashSet::with_capacity(existing.len());
     for pack in reader.index().packs() {
         indexed.insert(pack.id);
         let expected = pack.file_len();
@@ -36,7 +37,7 @@ pub(super) fn compare(
             findings.add(Finding::PackMixed { pack: pack.id });
         }
     }
-    for pack in existing.keys().filter(|pack| !indexed.contains(pack)) {
+    for pack in existing.keys().filter(|pack| !indexed.contains(pack) && !marked.contains(pack)) {
         findings.add(Finding::PackUnreferenced { pack: *pack });
     }
     context.tell(&Event::Progress { stage: Stage::CheckPacks, items: total, bytes: 0 });

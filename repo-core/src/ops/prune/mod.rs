@@ -2,41 +2,52 @@
 //!
 //! ```text
 //! packs, snapshots, index ─ walk::reach ─→ blobs in use ─ plan.rs (pure) ─→ PrunePlan, a value that can be shown
-//! PrunePlan ─ execute.rs ─→ unindexed packs go → copies are vouched for → blobs are moved (packs, then index)
-//!                           → the rest of the index is written anew → old index files go → packs go
+//! PrunePlan ─ execute.rs ─→ alone:  unindexed packs go → copies are vouched for → blobs are moved (packs, then index)
+//!                                   → the rest of the index is written anew → old index files go → packs go
+//!           ─ beside.rs ──→ beside others: marked packs that are needed come back → packs whose time has come go
+//!                                   → copies are vouched for → blobs are moved → the index is written anew, with marks
+//!                                   → in a moment in which nobody else works, old index files go
 //! ```
 //!
-//! Runs alone: the plan holds the exclusive lock that it was made under, and gives it up when it was carried out.
-//! Nothing is removed when anything that snapshots need cannot be found, or cannot be read to find out. Stopped at
-//! any point it leaves a sound repository, at worst with packs that no index lists or blobs that are there twice,
-//! which the next prune removes. A mode that runs beside backups would mark packs in [`execute`](PrunePlan::execute)
-//! instead of removing them; marks that another program made (`packs_to_delete`) are respected and kept already.
+//! The plan holds the lock that it was made under, exclusive or shared as its [mode](PruneMode) wants, and gives it up
+//! when it was carried out. Nothing is removed when anything that snapshots need cannot be found, or cannot be read to
+//! find out. Stopped at any point it leaves a sound repository, at worst with packs that no index lists or blobs that
+//! are there twice, which the next prune removes.
 //!
 //! Memory beside the index (48 bytes per stored blob): 1 bit per stored blob, 32 bytes per different tree, and what
 //! `plan` and repacking say.
 
 mod execute;
+mod beside;
+mod marks;
 mod options;
 mod plan;
+mod price;
+mod used;
+mod walked;
 
-pub use execute::PruneReport;
-pub use options::{MaxUnused, OptionsError, PruneOptions};
+pub use execute::{Postponed, PruneReport};
+pub use options::{MaxUnused, OptionsError, PruneMode, PruneOptions};
 pub use plan::{Amount, Fate, Incomplete, PruneCost, PruneStats};
+pub use price::{Bill, Prices};
 
 use std::collections::{HashMap, HashSet};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
+use std::time::Duration;
 
 use crate::backend::BackendError;
 use crate::context::{Cancelled, Context, Event, Stage, from_unless_cancelled};
 use crate::id::{BlobId, FileKind, IndexId, PackId, SnapshotId, TreeId};
-use crate::index::{BlobSet, Index};
+use crate::index::Index;
 use crate::repository::{
-    IndexError, LockError, LockGuard, LockKind, Needed, ReadError, Reader, RecordError, RepackError,
-    Repository, RewriteError, WriteError,
+    IndexError, IndexPart, LoadedIndex, LockError, LockGuard, Needed, ReadError, Reader, RecordError,
+    RepackError, Repository, RewriteError, WriteError,
 };
 use crate::snapshots::{self, SelectError, Stored};
-use crate::walk::{SeenTrees, reach};
+use crate::time::Time;
+use marks::{Marks, Now};
 use plan::{Decision, Facts};
+use used::Usage;
 
 /// Why nothing was pruned, or not all. Whatever the error, no snapshot lost anything.
 #[derive(Debug, thiserror::Error)]
@@ -128,6 +139,9 @@ pub enum PruneError {
 from_unless_cancelled!(PruneError: LockError => Lock, SelectError => Snapshots, IndexError => Index,
     RepackError => Repack, WriteError => Write, RewriteError => Rewrite);
 
+/// A lock that was not renewed for so long is that of somebody who was stopped, or is no more.
+const ASLEEP: Duration = Duration::from_mins(30);
+
 /// What a prune would do; [`execute`](Self::execute) does it.
 #[derive(Debug)]
 pub struct PrunePlan {
@@ -137,6 +151,8 @@ pub struct PrunePlan {
     index: Arc<Index>,
     index_files: Vec<IndexId>,
     snapshots: HashSet<SnapshotId>,
+    usage: Usage,
+    marks: Marks,
     decision: Decision,
 }
 
@@ -183,9 +199,19 @@ impl PrunePlan {
         self.snapshots.len()
     }
 
+    /// Packs that were marked before and that snapshots need again, sorted.
+    pub fn back(&self) -> &[PackId] {
+        &self.decision.back
+    }
+
     /// Whether there is nothing to do.
     pub fn is_empty(&self) -> bool {
-        self.decision.unindexed.is_empty() && self.decision.fates.iter().all(|fate| *fate == Fate::Keep)
+        let Decision { unindexed, fates, back, hollow, .. } = &self.decision;
+        unindexed.is_empty()
+            && back.is_empty()
+            && hollow.is_empty()
+            && self.marks.changed.is_empty()
+            && fates.iter().all(|fate| matches!(fate, Fate::Keep | Fate::Wait))
     }
 }
 
@@ -215,14 +241,14 @@ pub fn prune(
     repository: &Repository,
     options: &PruneOptions,
 ) -> Result<PruneReport, PruneError> {
-    let lock = repository.lock(context, LockKind::Exclusive, &options.lock)?;
+    let lock = repository.lock(context, options.mode.lock(), &options.lock)?;
     plan(context, repository, lock, options)?.execute(context)
 }
 
 /// Finds out what is in use and decides what becomes of each pack. Changes nothing.
 ///
-/// `lock` is an exclusive lock on the repository, which the plan keeps; whoever only looks at a plan may give
-/// [`LockGuard::none`]. After a forget under the same lock, hand that lock over.
+/// `lock` is a lock on the repository of the kind that the [mode](PruneMode::lock) wants, which the plan keeps; whoever
+/// only looks at a plan may give [`LockGuard::none`]. After a forget under the same lock, hand that lock over.
 ///
 /// ```
 /// use repo_core::ops::prune::{Fate, PruneOptions, plan};
@@ -253,21 +279,45 @@ pub fn plan(
     options: &PruneOptions,
 ) -> Result<PrunePlan, PruneError> {
     options.check(repository.config().version)?;
-    // In this order a pack that appears meanwhile is not known at all, instead of seeming to be of no use.
-    let existing = repository.backend().list(FileKind::Pack).map_err(PruneError::Packs)?;
-    let existing: HashMap<PackId, u64> = existing.iter().map(|file| (PackId(file.id), file.size)).collect();
+    let now = now(context, &lock)?;
+    let list_packs = || -> Result<HashMap<PackId, u64>, PruneError> {
+        let listed = repository.backend().list(FileKind::Pack).map_err(PruneError::Packs)?;
+        Ok(listed.iter().map(|file| (PackId(file.id), file.size)).collect())
+    };
+    // Alone, packs come first: one that appears all the same is not known at all, instead of seeming to be of no use.
+    let before = (options.mode == PruneMode::Instant).then(list_packs).transpose()?;
     let stored = load_snapshots(context, repository, options)?;
-    let (index, index_files, marked) = load_index(context, repository)?;
+    let LoadedIndex { index, files: index_files, marked, .. } = load_index(context, repository)?;
+    let index = Arc::new(index);
+    // Beside others they come last, so that all that the index lists is there; what is not listed yet is only marked.
+    let existing = before.map_or_else(list_packs, Ok)?;
+    let (mut due, marks) = Marks::judge(marked, now, options.mode.grace());
+    if marks.packs.values().any(|mark| mark.pack.blobs.is_empty() && due.get(&mark.pack.id) == Some(&true))
+        && options.mode != PruneMode::Instant
+        && somebody_sleeps(context, repository, now)?
+    {
+        // What nobody lists may be the upload of somebody who goes on one day.
+        for (pack, due) in &mut due {
+            *due &= marks.packs.get(pack).is_some_and(|mark| !mark.pack.blobs.is_empty());
+        }
+    }
     let reader = Reader::new(repository, Arc::clone(&index));
-    let used = find_used(context, &reader, &stored)?;
+    let mut usage = Usage::recall(context, &reader);
+    context.tell(&Event::Begin { stage: Stage::FindUsed, total: stored.len() as u64, bytes: 0 });
+    for Stored { snapshot, .. } in &stored {
+        usage.add(context, &reader, snapshot.tree)?;
+        context.tell(&Event::Progress { stage: Stage::FindUsed, items: 1, bytes: 0 });
+    }
+    context.tell(&Event::End { stage: Stage::FindUsed });
+    usage.remember(context, &reader);
 
     let total = index.packs().len() as u64;
     context.tell(&Event::Begin { stage: Stage::PlanPacks, total, bytes: 0 });
     let facts = Facts {
         index: &index,
-        used: &used,
+        used: &usage.blobs,
         existing: &existing,
-        marked: &marked,
+        marked: &due,
         index_files: index_files.len(),
         compresses: repository.config().compresses(),
     };
@@ -276,7 +326,35 @@ pub fn plan(
     context.tell(&Event::End { stage: Stage::PlanPacks });
     let snapshots = stored.iter().map(|stored| stored.id).collect();
     let (repository, options) = (repository.clone(), options.clone());
-    Ok(PrunePlan { repository, lock, options, index, index_files, snapshots, decision })
+    Ok(PrunePlan { repository, lock, options, index, index_files, snapshots, usage, marks, decision })
+}
+
+/// What time it was when the lock was written, by the storage's clock if it has one.
+fn now(context: &Context, lock: &LockGuard) -> Result<Now, LockError> {
+    let here = context.now();
+    Ok(match lock.written_at()? {
+        Some(instant) => Now { time: Time { instant, ..here }, of_storage: true },
+        None => Now { time: here, of_storage: false },
+    })
+}
+
+/// Whether a lock is so old that its holder must have been stopped; one that cannot be read may be such a one.
+fn somebody_sleeps(context: &Context, repository: &Repository, now: Now) -> Result<bool, PruneError> {
+    let locks = repository.locks(context).map_err(|error| PruneError::Lock(error.into()))?;
+    for (id, lock) in locks {
+        let Ok(lock) = lock else { return Ok(true) };
+        let written = if now.of_storage { repository.backend().written_at(id.into()) } else { Ok(None) };
+        let age = match written {
+            Ok(Some(written)) => now.time.instant.since(written),
+            Ok(None) => lock.age,
+            Err(error) if error.is_not_found() => continue,
+            Err(error) => return Err(PruneError::Lock(error.into())),
+        };
+        if age > ASLEEP {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// All snapshots; one that cannot be read stops everything, because it may need anything.
@@ -293,49 +371,16 @@ fn load_snapshots(
     Ok(stored)
 }
 
-/// The index, its files, and the packs that another program has marked; all of it or nothing.
-#[expect(clippy::type_complexity, reason = "three lists, nothing more")]
-fn load_index(
-    context: &Context,
-    repository: &Repository,
-) -> Result<(Arc<Index>, Vec<IndexId>, Vec<PackId>), PruneError> {
-    let loaded = repository.load_index_with_report(context)?;
-    if let Some((id, source)) = loaded.unreadable.into_iter().next() {
+/// The index with the packs that are marked, and which those are; all of it or nothing.
+fn load_index(context: &Context, repository: &Repository) -> Result<LoadedIndex, PruneError> {
+    let part = IndexPart { with_marked: true, ..IndexPart::default() };
+    let mut loaded = repository.load_index_part(context, part)?;
+    if !loaded.unreadable.is_empty() {
+        let (id, source) = loaded.unreadable.swap_remove(0);
         return Err(PruneError::IndexFile { id, source: source.into() });
     }
     if let Some(&(id, count)) = loaded.odd_entries.first() {
         return Err(PruneError::IndexEntries { id, count });
     }
-    Ok((Arc::new(loaded.index), loaded.files, loaded.marked.iter().map(|mark| mark.pack.id).collect()))
-}
-
-/// Every blob that the snapshots need.
-fn find_used(context: &Context, reader: &Reader, stored: &[Stored]) -> Result<BlobSet, PruneError> {
-    context.tell(&Event::Begin { stage: Stage::FindUsed, total: stored.len() as u64, bytes: 0 });
-    let used = BlobSet::new(Arc::clone(reader.index()));
-    let seen = Mutex::new(SeenTrees::new());
-    let problem = Mutex::new(None);
-    for Stored { snapshot, .. } in stored {
-        reach(context, reader, [snapshot.tree], &seen, |reached| match reached.tree {
-            Ok(tree) => {
-                used.insert(&reached.id.into());
-                for id in tree.nodes.iter().filter_map(|node| node.content.as_ref()).flatten() {
-                    used.insert(&(*id).into());
-                }
-            }
-            Err(source) => {
-                let mut problem = problem.lock().unwrap_or_else(PoisonError::into_inner);
-                problem.get_or_insert((reached.id, source));
-            }
-        })?;
-        if let Some((tree, source)) = problem.lock().unwrap_or_else(PoisonError::into_inner).take() {
-            return Err(match source {
-                ReadError::Unknown { blob } => Incomplete::Blobs { count: 1, first: blob }.into(),
-                source => PruneError::Tree { tree, source: source.into() },
-            });
-        }
-        context.tell(&Event::Progress { stage: Stage::FindUsed, items: 1, bytes: 0 });
-    }
-    context.tell(&Event::End { stage: Stage::FindUsed });
-    Ok(used)
+    Ok(loaded)
 }

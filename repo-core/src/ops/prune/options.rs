@@ -1,8 +1,10 @@
 //! How to prune.
 
+use std::time::Duration;
+
 use crate::compress::Compression;
 use crate::id::SnapshotId;
-use crate::repository::{LockOptions, WriterOptions};
+use crate::repository::{LockKind, LockOptions, WriterOptions};
 
 /// How much that nobody uses may stay, to save the work of copying what lies beside it.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -41,11 +43,50 @@ impl MaxUnused {
     }
 }
 
+/// Whether others may work meanwhile.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum PruneMode {
+    /// Alone, under an exclusive lock: what nobody needs is gone afterwards.
+    #[default]
+    Instant,
+    /// Beside backups, under a shared lock: packs that nobody needs leave the index and are marked; a later run removes
+    /// those that are still in nobody's use after the time of grace, and brings back what somebody uses.
+    Beside {
+        /// So long a marked pack stays, by the clock of the storage. Where that tells no time, twice as long.
+        grace: Duration,
+    },
+}
+
+impl PruneMode {
+    /// Beside backups, with a time of grace of 23 hours: an hour less than a day, so that a daily run removes what the
+    /// one before marked.
+    pub const BESIDE: Self = Self::Beside { grace: Duration::from_hours(23) };
+
+    /// The kind of lock it takes.
+    pub fn lock(self) -> LockKind {
+        match self {
+            Self::Instant => LockKind::Exclusive,
+            Self::Beside { .. } => LockKind::Shared,
+        }
+    }
+
+    /// How long a marked pack stays; nothing for who is alone.
+    pub(super) fn grace(self) -> Duration {
+        match self {
+            Self::Instant => Duration::ZERO,
+            Self::Beside { grace } => grace,
+        }
+    }
+}
+
 /// How to prune. Name what matters and take the rest from [`Default`].
 #[derive(Debug, Clone, Default)]
 #[expect(clippy::struct_excessive_bools, reason = "restic's switches, independent of each other")]
 pub struct PruneOptions {
-    /// How [`prune`](super::prune) locks the repository (exclusively).
+    /// Whether others may work meanwhile.
+    pub mode: PruneMode,
+    /// How [`prune`](super::prune) locks the repository. Beside others it is also for so long that the moment is waited
+    /// for in which nobody else works and old index files can go; nobody is kept from working by that.
     pub lock: LockOptions,
     /// How much that nobody uses may stay.
     pub max_unused: MaxUnused,
@@ -82,6 +123,9 @@ pub enum OptionsError {
     /// Packs cannot all be larger than packs are made.
     #[error("the size below which packs are joined exceeds the repository's pack size")]
     SmallerThan,
+    /// Who removes the index before anything else must be alone.
+    #[error("recovering without free space needs to be alone")]
+    NotAlone,
     /// There is no such share.
     #[error("the percentage of unused data must be at least 0 and below 100")]
     Percent,
@@ -98,6 +142,9 @@ impl PruneOptions {
         }
         if self.repack_smaller_than.is_some_and(|bytes| bytes > self.writer.pack_size.bytes() as u64) {
             return Err(OptionsError::SmallerThan);
+        }
+        if self.recover_no_free_space && self.mode != PruneMode::Instant {
+            return Err(OptionsError::NotAlone);
         }
         match self.max_unused {
             MaxUnused::Percent(percent) if !(0.0..100.0).contains(&percent) => Err(OptionsError::Percent),

@@ -1,6 +1,7 @@
 //! What becomes of each pack. Pure: index + blobs in use + packs that exist + options → [`Decision`].
 //!
 //! ```text
+//! 0. marked    packs that were marked before and that snapshots need again come back; the others are left out
 //! 1. count     every copy of every blob as used, duplicate or unused, per pack
 //! 2. choose    one of several copies counts as used, where that saves the most
 //! 3. decide    each pack stays, is copied from (repacked), or goes
@@ -15,7 +16,7 @@ use std::collections::HashMap;
 
 use crate::id::{BlobId, PackId};
 use crate::index::{BlobCopy, BlobSet, Index};
-use crate::ops::prune::options::PruneOptions;
+use crate::ops::prune::options::{PruneMode, PruneOptions};
 use crate::pack::join;
 
 /// Fewer small packs than these are left alone: one pack below the target must not be copied again and again.
@@ -32,6 +33,22 @@ pub enum Fate {
     Repack,
     /// It goes; nothing in it is in use.
     Remove,
+    /// It was marked before, and its time has not come.
+    Wait,
+    /// It was marked before, its time has come, and nobody needs it: now it goes for good.
+    Expire,
+}
+
+impl Fate {
+    /// Whether the index lists the pack as one to be relied on, and will not any more.
+    pub(super) fn leaves_the_index(self) -> bool {
+        matches!(self, Self::Repack | Self::Remove)
+    }
+
+    /// Whether only a mark is left of the pack.
+    fn is_marked(self) -> bool {
+        matches!(self, Self::Wait | Self::Expire)
+    }
 }
 
 /// How many blobs, and their stored bytes.
@@ -88,6 +105,16 @@ pub struct PruneStats {
     pub packs_remove: u64,
     /// Packs that no index file lists.
     pub packs_unindexed: u64,
+    /// Blobs in packs that were marked before and wait; not counted above.
+    pub waiting: Amount,
+    /// Blobs in packs whose time has come; not counted above.
+    pub expired: Amount,
+    /// Packs that were marked before and wait.
+    pub packs_waiting: u64,
+    /// Packs whose time has come.
+    pub packs_expired: u64,
+    /// Packs that were marked before and that snapshots need again.
+    pub packs_back: u64,
 }
 
 impl PruneStats {
@@ -179,6 +206,12 @@ pub(super) struct Decision {
     pub(super) unindexed: Vec<(PackId, u64)>,
     /// Packs that the index lists, that do not exist, and that nobody needs.
     pub(super) missing: Vec<PackId>,
+    /// Packs that were marked and that snapshots need again, sorted.
+    pub(super) back: Vec<PackId>,
+    /// Packs that are marked and whose time has come.
+    pub(super) expired: Vec<PackId>,
+    /// Marks of packs that do not exist.
+    pub(super) hollow: Vec<PackId>,
     /// Numbers of the copies to move, pack by pack and in the order in which they lie.
     pub(super) moves: Vec<u32>,
     /// Numbers of the copies to read before others are removed; in the same order.
@@ -193,8 +226,8 @@ pub(super) struct Facts<'a> {
     pub(super) used: &'a BlobSet,
     /// Every pack that exists, with its size.
     pub(super) existing: &'a HashMap<PackId, u64>,
-    /// Packs that another program keeps for a while although no index lists them.
-    pub(super) marked: &'a [PackId],
+    /// Packs that were marked before; the index lists them too. `true` for those whose time has come.
+    pub(super) marked: &'a HashMap<PackId, bool>,
     /// How many index files there are.
     pub(super) index_files: usize,
     /// Whether the repository compresses.
@@ -207,11 +240,20 @@ pub(super) fn decide(facts: &Facts<'_>, options: &PruneOptions) -> Result<Decisi
         return Err(Incomplete::Blobs { count: facts.used.missing().len(), first });
     }
     let mut decision = Decision::default();
-    let packs = count(facts, &mut decision.stats)?;
+    decision.fates = marked(facts, options, &mut decision.back);
+    let packs = count(facts, &mut decision)?;
     fates(facts, options, &packs, &mut decision);
     moves(facts, &mut decision)?;
     decision.cost = cost(facts, options, &decision);
     Ok(decision)
+}
+
+impl Facts<'_> {
+    /// Whether the copy's pack exists in its right size.
+    fn fits(&self, copy: &BlobCopy) -> bool {
+        let summary = &self.index.packs()[copy.pack];
+        self.existing.get(&summary.id) == Some(&summary.file_len())
+    }
 }
 
 /// What is known about one pack of the index.
@@ -262,8 +304,37 @@ fn for_each_blob(index: &Index, mut visit: impl FnMut(&BlobId, &[BlobCopy])) {
     }
 }
 
+/// Step 0: every pack is to stay, but for those that are marked and that nobody needs.
+fn marked(facts: &Facts<'_>, options: &PruneOptions, back: &mut Vec<PackId>) -> Vec<Fate> {
+    let summaries = facts.index.packs();
+    let fate = |due: bool| if due || options.mode == PruneMode::Instant { Fate::Expire } else { Fate::Wait };
+    let fates = summaries.iter().map(|pack| facts.marked.get(&pack.id).map_or(Fate::Keep, |due| fate(*due)));
+    let mut fates: Vec<Fate> = fates.collect();
+    if facts.marked.is_empty() {
+        return fates;
+    }
+    for_each_blob(facts.index, |blob, copies| {
+        let fit = |copy: &&BlobCopy| facts.fits(copy);
+        let stands = |copy: &BlobCopy| !fates[copy.pack].is_marked();
+        if !copies.iter().any(|copy| fates[copy.pack].is_marked())
+            || !facts.used.contains(blob)
+            || copies.iter().filter(fit).any(stands)
+        {
+            return;
+        }
+        if let Some(copy) = copies.iter().find(fit) {
+            fates[copy.pack] = Fate::Keep;
+            back.push(summaries[copy.pack].id);
+        }
+    });
+    back.sort_unstable();
+    fates
+}
+
 /// Steps 1 and 2.
-fn count(facts: &Facts<'_>, stats: &mut PruneStats) -> Result<Vec<PackUse>, Incomplete> {
+fn count(facts: &Facts<'_>, decision: &mut Decision) -> Result<Vec<PackUse>, Incomplete> {
+    let Decision { fates, stats, back, .. } = decision;
+    stats.packs_back = back.len() as u64;
     let summaries = facts.index.packs();
     let mut packs: Vec<PackUse> = summaries
         .iter()
@@ -275,15 +346,23 @@ fn count(facts: &Facts<'_>, stats: &mut PruneStats) -> Result<Vec<PackUse>, Inco
             pack
         })
         .collect();
-    let fits = |copy: &BlobCopy| {
-        let summary = &summaries[copy.pack];
-        facts.existing.get(&summary.id) == Some(&summary.file_len())
-    };
+    let fits = |copy: &BlobCopy| !fates[copy.pack].is_marked() && facts.fits(copy);
     let mut lost = Vec::new();
     for_each_blob(facts.index, |blob, copies| {
         let fit = if facts.used.contains(blob) { copies.iter().filter(|copy| fits(copy)).count() } else { 0 };
         for copy in copies {
             let bytes = u64::from(copy.place.len);
+            match fates[copy.pack] {
+                Fate::Wait => {
+                    stats.waiting.add(1, bytes);
+                    continue;
+                }
+                Fate::Expire => {
+                    stats.expired.add(1, bytes);
+                    continue;
+                }
+                _ => {}
+            }
             let pack = &mut packs[copy.pack];
             if fit > 0 && fits(copy) {
                 if fit == 1 {
@@ -364,10 +443,21 @@ struct Candidate {
 /// Step 3.
 fn fates(facts: &Facts<'_>, options: &PruneOptions, packs: &[PackUse], decision: &mut Decision) {
     let small_bytes = small_bytes(facts, options);
-    let Decision { fates, stats, missing, .. } = decision;
-    *fates = vec![Fate::Keep; packs.len()];
+    let Decision { fates, stats, missing, expired, hollow, .. } = decision;
     let (mut candidates, mut small_ones) = (Vec::new(), Vec::new());
     for (at, (pack, summary)) in packs.iter().zip(facts.index.packs()).enumerate() {
+        match fates[at] {
+            Fate::Wait | Fate::Expire if pack.file_len.is_none() => hollow.push(summary.id),
+            Fate::Wait => stats.packs_waiting += 1,
+            Fate::Expire => {
+                stats.packs_expired += 1;
+                expired.push(summary.id);
+            }
+            _ => {}
+        }
+        if fates[at].is_marked() {
+            continue;
+        }
         let trees = summary.tree_blobs > 0;
         let mixed = trees && summary.data_blobs > 0;
         let uncompressed = summary.compressed_blobs < summary.data_blobs + summary.tree_blobs;
@@ -460,12 +550,11 @@ fn small_bytes(facts: &Facts<'_>, options: &PruneOptions) -> u64 {
     third_percentile.max(SMALL_BYTES) / 5 * 4
 }
 
-/// Packs that exist and that no index file lists: left behind by a run that was stopped.
+/// Packs that exist and that no index file lists: left behind by a run that was stopped, or not listed yet.
 fn unindexed(facts: &Facts<'_>, decision: &mut Decision) {
-    let mut indexed: Vec<PackId> = facts.index.packs().iter().map(|pack| pack.id).collect();
-    indexed.extend(facts.marked);
-    indexed.sort_unstable();
-    let unknown = facts.existing.iter().filter(|(pack, _)| indexed.binary_search(pack).is_err());
+    let indexed = facts.index.packs();
+    let is_unknown = |pack: &PackId| indexed.binary_search_by_key(pack, |summary| summary.id).is_err();
+    let unknown = facts.existing.iter().filter(|(pack, _)| is_unknown(pack));
     decision.unindexed = unknown.map(|(pack, size)| (*pack, *size)).collect();
     decision.unindexed.sort_unstable();
     decision.stats.packs_unindexed = decision.unindexed.len() as u64;
@@ -482,7 +571,8 @@ fn moves(facts: &Facts<'_>, decision: &mut Decision) -> Result<(), Incomplete> {
         }
         let with = |fate| copies.iter().find(|copy| fates[copy.pack] == fate);
         match with(Fate::Keep) {
-            Some(_) if copies.iter().all(|copy| fates[copy.pack] == Fate::Keep) => {}
+            // What is marked was vouched for when it was.
+            Some(_) if copies.iter().all(|copy| !fates[copy.pack].leaves_the_index()) => {}
             Some(stays) => vouch.push(stays.number),
             None => {
                 if let Some(moved) = with(Fate::Repack) {
@@ -529,8 +619,12 @@ fn cost(facts: &Facts<'_>, options: &PruneOptions, decision: &Decision) -> Prune
     let target = options.writer.pack_size.bytes() as u64;
     cost.written_bytes = moved.iter().sum();
     cost.write_requests = moved.iter().map(|bytes| bytes.div_ceil(target)).sum();
-    let goes = decision.fates.iter().filter(|fate| **fate != Fate::Keep).count() as u64;
-    cost.remove_requests = goes - decision.missing.len() as u64 + decision.unindexed.len() as u64;
+    let goes = decision.fates.iter().filter(|fate| fate.leaves_the_index()).count() as u64;
+    cost.remove_requests = decision.stats.packs_expired;
+    // Beside others, packs are marked this time; removing them is what a later run costs.
+    if options.mode == PruneMode::Instant {
+        cost.remove_requests += goes - decision.missing.len() as u64 + decision.unindexed.len() as u64;
+    }
     if goes > 0 {
         let files = facts.index_files as u64;
         cost.read_requests += files;

@@ -15,9 +15,12 @@ use crate::format::Lock;
 use crate::id::LockId;
 use crate::parallel;
 use crate::repository::Repository;
+use crate::time::Timestamp;
 
 /// How often a held lock is renewed.
 pub(super) const REFRESH: Duration = Duration::from_mins(5);
+/// Within this time after a renewal nobody can have called the lock stale.
+const LATELY: Duration = Duration::from_mins(1);
 /// A lock that could not be renewed for so long is given up: others may soon call it stale.
 const LOST: Duration = Duration::from_secs(22 * 60 + 30);
 
@@ -58,6 +61,8 @@ struct HeldShared {
     context: Context,
     record: Lock,
     current: Mutex<LockId>,
+    /// When it was last seen to be there, by the clock that counts from the start.
+    renewed: Mutex<Duration>,
     lost: AtomicBool,
     stop: Cancel,
 }
@@ -70,6 +75,7 @@ impl LockGuard {
             context: context.clone(),
             record,
             current: Mutex::new(id),
+            renewed: Mutex::new(context.clock.elapsed()),
             lost: AtomicBool::new(false),
             stop: Cancel::new(),
         });
@@ -104,6 +110,36 @@ impl LockGuard {
         self.held.as_ref().map(|held| held.shared.renew())
     }
 
+    /// Makes sure that the lock is still there, at the cost of renewing it; returns [`LockError::Lost`] if not.
+    ///
+    /// After a long sleep of the machine nothing else tells: whoever renews in the background slept too.
+    pub(crate) fn make_sure(&self) -> Result<(), LockError> {
+        self.check()?;
+        let Some(held) = &self.held else { return Ok(()) };
+        held.shared.renew().inspect_err(|error| {
+            if matches!(error, LockError::Lost) {
+                held.shared.lost.store(true, Ordering::Release);
+            }
+        })
+    }
+
+    /// As [`make_sure`](Self::make_sure), unless that was done or the lock renewed within the last minute.
+    ///
+    /// For the moment before each removal: whoever was stopped, and goes on after hours, finds out here.
+    pub(crate) fn make_sure_lately(&self) -> Result<(), LockError> {
+        self.check()?;
+        match &self.held {
+            Some(held) if held.shared.since_renewal() > LATELY => self.make_sure(),
+            _ => Ok(()),
+        }
+    }
+
+    /// When it was written, by the storage's clock, if that has one: a little before now.
+    pub(crate) fn written_at(&self) -> Result<Option<Timestamp>, LockError> {
+        let (Some(held), Some(current)) = (&self.held, self.current()) else { return Ok(None) };
+        Ok(held.shared.repository.backend.written_at(current.into())?)
+    }
+
     /// Removes the lock now and says whether that worked.
     pub fn release(mut self) -> Result<(), BackendError> {
         self.held.take().map_or(Ok(()), Held::end)
@@ -131,6 +167,11 @@ impl Held {
 }
 
 impl HeldShared {
+    fn since_renewal(&self) -> Duration {
+        let renewed = *self.renewed.lock().unwrap_or_else(PoisonError::into_inner);
+        self.context.clock.elapsed().saturating_sub(renewed)
+    }
+
     /// The story of the refresher: renew in time, or give up and say so.
     fn keep(&self) {
         let clock = self.context.clock.as_ref();
@@ -153,13 +194,24 @@ impl HeldShared {
 
     /// Writes the lock anew, then removes the old one; somebody may have taken that away meanwhile.
     fn renew(&self) -> Result<(), LockError> {
-        let old = *self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        // One at a time, the background or the operation.
+        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        let old = *current;
+        let now = self.context.clock.elapsed();
         let record = Lock { time: self.context.now(), ..self.record.clone() };
         let new = self.repository.save(&self.context, &record)?;
         let old_exists = self.repository.backend.size(old.into());
-        *self.current.lock().unwrap_or_else(PoisonError::into_inner) = new;
+        *current = new;
         match old_exists {
-            Ok(_) => Ok(self.repository.backend.remove(old.into())?),
+            Ok(_) => {
+                *self.renewed.lock().unwrap_or_else(PoisonError::into_inner) = now;
+                let Err(error) = self.repository.backend.remove(old.into()) else { return Ok(()) };
+                // It may be done all the same, and only the answer lost.
+                match self.repository.backend.size(old.into()) {
+                    Err(gone) if gone.is_not_found() => Ok(()),
+                    _ => Err(error.into()),
+                }
+            }
             Err(error) if error.is_not_found() => Err(LockError::Lost),
             Err(error) => Err(error.into()),
         }

@@ -23,6 +23,10 @@ use crate::time::{Time, Timestamp};
 const SETTLE: Duration = Duration::from_millis(200);
 /// After this age a lock is stale.
 const STALE: Duration = Duration::from_mins(30);
+/// What a lock says that is held for a moment only: whoever meets it waits instead of giving up.
+const MOMENT: &str = "moment";
+/// So long is waited for such a lock even if no waiting was asked for.
+const MOMENT_MAX: Duration = Duration::from_secs(40);
 /// Pauses between attempts while waiting for somebody else's lock.
 const PAUSES: [u64; 4] = [5, 10, 20, 40];
 
@@ -72,6 +76,20 @@ impl LockOwner {
             gid: rustix::process::getgid().as_raw(),
         }
     }
+
+    /// A lock of this owner.
+    fn record(self, context: &Context, kind: LockKind) -> Lock {
+        Lock {
+            time: context.now(),
+            exclusive: kind == LockKind::Exclusive,
+            hostname: self.hostname,
+            username: self.username,
+            pid: self.pid,
+            uid: self.uid,
+            gid: self.gid,
+            ..Lock::default()
+        }
+    }
 }
 
 /// Why a lock could not be taken.
@@ -105,6 +123,13 @@ pub enum LockError {
     Cancelled(#[from] Cancelled),
 }
 
+impl LockError {
+    /// Whether the other lock says that it will be gone in a moment.
+    fn is_for_a_moment(&self) -> bool {
+        matches!(self, Self::Locked { holder, .. } if holder.lock.op == MOMENT && holder.age < MOMENT_MAX)
+    }
+}
+
 impl From<BackendError> for LockError {
     fn from(error: BackendError) -> Self {
         Self::Record(error.into())
@@ -125,7 +150,12 @@ pub struct StoredLock {
 impl StoredLock {
     /// Whether its holder is gone for sure or has not renewed it for half an hour.
     pub fn is_stale(&self, here: &LockOwner) -> bool {
-        self.age > STALE || (self.lock.hostname == here.hostname && !process_lives(self.lock.pid))
+        self.age > STALE || self.is_of_the_dead(here)
+    }
+
+    /// Whether its holder was a process of this machine and is no more.
+    fn is_of_the_dead(&self, here: &LockOwner) -> bool {
+        self.lock.hostname == here.hostname && !process_lives(self.lock.pid)
     }
 }
 
@@ -159,11 +189,12 @@ impl Repository {
                 Err(error @ LockError::Locked { .. }) => error,
                 Err(error) => return Err(error),
             };
-            let left = options.wait.saturating_sub(context.clock.elapsed().saturating_sub(start));
+            let limit = if error.is_for_a_moment() { options.wait.max(MOMENT_MAX) } else { options.wait };
+            let left = limit.saturating_sub(context.clock.elapsed().saturating_sub(start));
             if left.is_zero() {
                 return Err(error);
             }
-            context.tell(&Event::WaitingForLock { error: &error, limit: options.wait });
+            context.tell(&Event::WaitingForLock { error: &error, limit });
             context.clock.sleep(pauses.next().unwrap_or(left).min(left), &context.cancel)?;
         }
     }
@@ -175,23 +206,21 @@ impl Repository {
         options: &LockOptions,
     ) -> Result<LockGuard, LockError> {
         let owner = options.owner.clone().unwrap_or_else(LockOwner::this_process);
-        self.find_conflict(context, kind, None)?;
-        let record = Lock {
-            time: context.now(),
-            exclusive: kind == LockKind::Exclusive,
-            hostname: owner.hostname,
-            username: owner.username,
-            pid: owner.pid,
-            uid: owner.uid,
-            gid: owner.gid,
-            ..Lock::default()
-        };
+        let record = owner.record(context, kind);
+        self.find_conflict(context, kind, &[])?;
+        self.settle(context, record, &[])
+    }
+
+    /// Writes a lock, waits a moment, and looks again; takes it back if there is a lock that is none of `own`.
+    fn settle(&self, context: &Context, record: Lock, own: &[LockId]) -> Result<LockGuard, LockError> {
+        let kind = if record.exclusive { LockKind::Exclusive } else { LockKind::Shared };
         let id = self.save(context, &record)?;
+        let own: Vec<LockId> = own.iter().copied().chain([id]).collect();
         let settled = context
             .clock
             .sleep(SETTLE, &context.cancel)
             .map_err(LockError::from)
-            .and_then(|()| self.find_conflict(context, kind, Some(id)));
+            .and_then(|()| self.find_conflict(context, kind, &own));
         if let Err(error) = settled {
             self.backend.remove(id.into())?;
             return Err(error);
@@ -199,11 +228,53 @@ impl Repository {
         Ok(LockGuard::keep(self, context, record, id))
     }
 
+    /// Waits until nobody else holds a lock, as long as the options allow. Writes nothing, so that nobody who comes is
+    /// turned away.
+    pub(crate) fn wait_for_nobody(
+        &self,
+        context: &Context,
+        held: &LockGuard,
+        options: &LockOptions,
+    ) -> Result<(), LockError> {
+        let start = context.clock.elapsed();
+        let mut pauses = PAUSES.into_iter().chain(std::iter::repeat(60)).map(Duration::from_secs);
+        loop {
+            let error = match self.find_conflict(context, LockKind::Exclusive, held.current().as_slice()) {
+                Err(error @ LockError::Locked { .. }) => error,
+                result => return result,
+            };
+            held.check()?;
+            let left = options.wait.saturating_sub(context.clock.elapsed().saturating_sub(start));
+            if left.is_zero() {
+                return Err(error);
+            }
+            context.tell(&Event::WaitingForLock { error: &error, limit: options.wait });
+            context.clock.sleep(pauses.next().unwrap_or(left).min(left), &context.cancel)?;
+        }
+    }
+
+    /// Takes an exclusive lock beside the shared one that is held, for a moment's work, if nobody else holds any.
+    ///
+    /// As long as somebody does, nothing is written.
+    pub(crate) fn lock_for_a_moment(
+        &self,
+        context: &Context,
+        held: &LockGuard,
+        options: &LockOptions,
+    ) -> Result<LockGuard, LockError> {
+        let owner = options.owner.clone().unwrap_or_else(LockOwner::this_process);
+        let record = Lock { op: MOMENT.to_owned(), ..owner.record(context, LockKind::Exclusive) };
+        held.make_sure()?;
+        let own = held.current();
+        self.find_conflict(context, LockKind::Exclusive, own.as_slice())?;
+        self.settle(context, record, own.as_slice())
+    }
+
     /// Fails if a lock other than `own` forbids one of this kind.
-    fn find_conflict(&self, context: &Context, kind: LockKind, own: Option<LockId>) -> Result<(), LockError> {
+    fn find_conflict(&self, context: &Context, kind: LockKind, own: &[LockId]) -> Result<(), LockError> {
         for listed in self.backend.list(FileKind::Lock)? {
             let id = LockId::from(listed.id);
-            if Some(id) == own || listed.size == 0 {
+            if own.contains(&id) || listed.size == 0 {
                 continue; // an empty lock file is what a crashed program left; everybody ignores it
             }
             let Some(lock) = self.load_lock_twice(context, id)? else { continue };
@@ -220,7 +291,7 @@ impl Repository {
         context: &Context,
         own: &LockGuard,
     ) -> Result<Option<Box<StoredLock>>, LockError> {
-        match self.find_conflict(context, LockKind::Shared, own.current()) {
+        match self.find_conflict(context, LockKind::Shared, own.current().as_slice()) {
             Err(LockError::Locked { holder, .. }) => Ok(Some(holder)),
             Err(error) => Err(error),
             Ok(()) => Ok(None),
@@ -257,17 +328,49 @@ impl Repository {
         Ok(ids.into_iter().map(|id| (id, self.load_lock(context, id))).collect())
     }
 
-    /// Removes stale locks and says how many. Unreadable and fresh ones stay.
+    /// Removes stale locks and says how many. Unreadable and fresh ones stay; and those that are old by this machine's
+    /// clock and not by the storage's.
     pub fn remove_stale_locks(&self, context: &Context) -> Result<u64, BackendError> {
         let here = LockOwner::this_process();
-        let mut removed = 0;
+        let (mut removed, mut now) = (0, None);
         for (id, lock) in self.locks(context)? {
-            if lock.is_ok_and(|lock| lock.is_stale(&here)) {
-                self.backend.remove(id.into())?;
-                removed += 1;
+            let Some(lock) = lock.ok().filter(|lock| lock.is_stale(&here)) else { continue };
+            // Old by this machine's clock, which may be wrong: the storage's must agree if it has one.
+            if !lock.is_of_the_dead(&here)
+                && let Some(written) = self.written_at(id)?
+            {
+                let now = match now {
+                    Some(now) => now,
+                    None => *now.insert(self.storage_time(context, &here)?),
+                };
+                if now.is_some_and(|now| now.since(written) <= STALE) {
+                    continue;
+                }
             }
+            self.backend.remove(id.into())?;
+            removed += 1;
         }
         Ok(removed)
+    }
+
+    /// When a lock was written, by the storage's clock; `None` too if it is gone.
+    fn written_at(&self, id: LockId) -> Result<Option<Timestamp>, BackendError> {
+        match self.backend.written_at(id.into()) {
+            Err(error) if error.is_not_found() => Ok(None),
+            result => result,
+        }
+    }
+
+    /// What time it is by the storage's clock, found out by a lock that is gone at once.
+    fn storage_time(&self, context: &Context, owner: &LockOwner) -> Result<Option<Timestamp>, BackendError> {
+        let id = match self.save(context, &owner.clone().record(context, LockKind::Shared)) {
+            Ok(id) => id,
+            Err(RecordError::Backend(error)) => return Err(error),
+            Err(_) => return Ok(None),
+        };
+        let now = self.written_at(id);
+        self.backend.remove(id.into())?;
+        now
     }
 
     /// Removes every lock, held or not, and says how many. Only safe when nobody works on the repository.
@@ -291,9 +394,10 @@ mod tests {
 
     use super::held::REFRESH;
     use super::*;
-    use crate::backend::{Backend, MemoryBackend};
+    use crate::backend::MemoryBackend;
     use crate::context::{Cancel, Clock};
     use crate::crypto::ScryptParams;
+    use crate::id::FileId;
     use crate::repository::{InitOptions, Password};
 
     /// A clock that stands still unless somebody sleeps or winds it.
@@ -333,6 +437,21 @@ mod tests {
         let backend = Arc::new(MemoryBackend::new());
         let repository = Repository::init(&context, backend, &Password::new("p"), &options).unwrap();
         (context, clock, repository)
+    }
+
+    /// The files of a repository.
+    fn files(repository: &Repository) -> Vec<(FileId, Vec<u8>)> {
+        let backend = repository.backend();
+        let listed = FileKind::ALL.iter().flat_map(|kind| {
+            let listed = backend.list(*kind).unwrap();
+            listed.into_iter().map(|listed| FileId { kind: *kind, id: listed.id })
+        });
+        let read = |file: FileId| {
+            let mut bytes = Vec::new();
+            backend.read_all(file, 1 << 20, &mut bytes).unwrap();
+            (file, bytes)
+        };
+        listed.map(read).collect()
     }
 
     fn take(context: &Context, repository: &Repository, kind: LockKind) -> Result<LockGuard, LockError> {
@@ -389,22 +508,26 @@ mod tests {
     }
 
     #[test]
+    fn a_clock_that_is_ahead_calls_nothing_stale_that_the_storage_calls_fresh() {
+        let (context, clock, repository) = repository();
+        let storage = Arc::new(HandClock::default());
+        let memory = Arc::new(MemoryBackend::with_files(files(&repository)));
+        memory.keep_time(storage.clone());
+        let repository = repository.with_backend(memory);
+        let owner = LockOwner { hostname: "elsewhere".into(), ..LockOwner::this_process() };
+        let options = LockOptions { owner: Some(owner), ..LockOptions::default() };
+        std::mem::forget(repository.lock(&context, LockKind::Shared, &options).unwrap());
+        clock.wind(Duration::from_hours(2));
+        assert_eq!(repository.remove_stale_locks(&context).unwrap(), 0);
+        storage.wind(Duration::from_mins(31));
+        assert_eq!(repository.remove_stale_locks(&context).unwrap(), 1);
+        assert_eq!(count(&repository), 0, "nothing of our own stays");
+    }
+
+    #[test]
     fn an_empty_lock_file_is_ignored_and_an_unreadable_one_is_not() {
         let (context, _, repository) = repository();
-        let memory = MemoryBackend::new();
-        for file in FileKind::ALL.iter().flat_map(|kind| {
-            repository
-                .backend()
-                .list(*kind)
-                .unwrap()
-                .into_iter()
-                .map(|listed| crate::id::FileId { kind: *kind, id: listed.id })
-        }) {
-            let mut bytes = Vec::new();
-            repository.backend().read_all(file, 1 << 20, &mut bytes).unwrap();
-            memory.insert(file, bytes);
-        }
-        memory.create().unwrap();
+        let memory = MemoryBackend::with_files(files(&repository));
         memory.insert(LockId(crate::id::Id::new([1; 32])).into(), Vec::new());
         let memory = Arc::new(memory);
         let repository = repository.with_backend(memory.clone());

@@ -31,6 +31,8 @@ usage: cargo xtask <chore>
                       (--size 1GiB --files 10000 --runs 3 --folder TMP)
   bench network       time larder against restic over SFTP and S3, near and 15 ms away in each direction
                       (--size 2GiB --delay 15 --runs 1 --folder TMP --s3 s3s-fs --only S3)
+  bench prune         time larder's prune against restic's, after many snapshots with churn
+                      (--snapshots 50 --files 200000 --churn 2 --folder TMP)
 
 The restic program is the one that LARDER_TEST_RESTIC names, else the one that `setup` brought, else `restic` on the PATH.
 ";
@@ -44,6 +46,7 @@ fn main() -> ExitCode {
         ["test"] => test::run(),
         ["compat", options @ ..] => compat::run(options),
         ["bench", "peers", options @ ..] => bench::peers::run(options),
+        ["bench", "prune", options @ ..] => bench::prune::run(options),
         ["bench", "network", options @ ..] => bench::network::run(options),
         ["measure", command @ ..] => programs::measure_here(command),
         [] | ["help" | "--help" | "-h"] => {

@@ -28,12 +28,11 @@ pub(crate) fn make(folder: &Path, wish: Wish) -> Result<u64> {
     let mut made = Vec::<PathBuf>::new();
     let mut written = 0;
     for (number, weight) in weights.iter().enumerate() {
-        // Some hundred files per folder, two levels deep.
-        let place = folder.join(format!("part-{:02}/folder-{:03}", number / 10_000, number / 100 % 100));
+        let place = place_of(folder, number);
         if number % 100 == 0 {
             fs::create_dir_all(&place)?;
         }
-        let path = place.join(format!("file-{number:06}.{}", ["txt", "dat", "bin"][number % 3]));
+        let path = place.join(name_of(number));
         if number % 20 == 19 {
             let earlier = usize::try_from(random.next() % made.len() as u64)?;
             written += fs::copy(&made[earlier], &path)?;
@@ -45,6 +44,27 @@ pub(crate) fn make(folder: &Path, wish: Wish) -> Result<u64> {
         made.push(path);
     }
     Ok(written)
+}
+
+/// Gives so many of the files that [`make`] has made other content of the same kind and length; which ones depends on `round`.
+pub(crate) fn change(folder: &Path, files: u64, changes: u64, round: u64) -> Result<()> {
+    let mut random = Random(0x5EED_1A2D_E200_0003 + round);
+    for _ in 0..changes {
+        let number = usize::try_from(random.next() % files)?;
+        let path = place_of(folder, number).join(name_of(number));
+        let len = fs::metadata(&path)?.len();
+        fill(&path, len, number % 3, &mut random)?;
+    }
+    Ok(())
+}
+
+/// Some hundred files per folder, two levels deep.
+fn place_of(folder: &Path, number: usize) -> PathBuf {
+    folder.join(format!("part-{:02}/folder-{:03}", number / 10_000, number / 100 % 100))
+}
+
+fn name_of(number: usize) -> String {
+    format!("file-{number:06}.{}", ["txt", "dat", "bin"][number % 3])
 }
 
 /// Makes sixteen files of equal length that nothing can compress, `bytes` in all.

@@ -9,7 +9,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use super::LockError;
-use crate::backend::BackendError;
+use crate::backend::{BackendError, ErrorKind};
 use crate::context::{Cancel, Context, Event};
 use crate::format::Lock;
 use crate::id::LockId;
@@ -136,8 +136,16 @@ impl LockGuard {
 
     /// When it was written, by the storage's clock, if that has one: a little before now.
     pub(crate) fn written_at(&self) -> Result<Option<Timestamp>, LockError> {
-        let (Some(held), Some(current)) = (&self.held, self.current()) else { return Ok(None) };
-        Ok(held.shared.repository.backend.written_at(current.into())?)
+        while let (Some(held), Some(current)) = (&self.held, self.current()) {
+            match held.shared.repository.backend.written_at(current.into()) {
+                Ok(written) => return Ok(written),
+                // It was renewed meanwhile, and goes by another name now.
+                Err(error) if error.kind() == ErrorKind::NotFound && self.current() != Some(current) => {}
+                Err(error) if error.kind() == ErrorKind::NotFound => return Err(LockError::Lost),
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(None)
     }
 
     /// Removes the lock now and says whether that worked.

@@ -439,6 +439,20 @@ mod tests {
         (context, clock, repository)
     }
 
+    #[test]
+    fn its_time_is_known_while_it_is_renewed_and_a_removed_lock_is_lost() {
+        let (context, _, repository) = repository();
+        let guard = repository.lock(&context, LockKind::Shared, &LockOptions::default()).unwrap();
+        std::thread::scope(|scope| {
+            scope.spawn(|| (0..200).for_each(|_| guard.renew().unwrap().unwrap()));
+            for _ in 0..2000 {
+                guard.written_at().unwrap();
+            }
+        });
+        repository.remove_all_locks().unwrap();
+        assert!(matches!(guard.written_at(), Err(LockError::Lost)));
+    }
+
     /// The files of a repository.
     fn files(repository: &Repository) -> Vec<(FileId, Vec<u8>)> {
         let backend = repository.backend();

@@ -35,7 +35,10 @@ impl Filler {
     /// then they are on the disk alone, and removing them frees no memory.
     pub(crate) fn fill(&mut self) -> Result<()> {
         let piece = vec![0; 1 << 20];
-        while memory("MemFree:")?.is_some_and(|free| free > FREE_MAX) {
+        let all = memory("MemTotal:")?.unwrap_or_default();
+        // A system that takes pages back at once never fills up: whoever has written as much as there is memory, stops.
+        let last = self.made + all / FILE;
+        while self.made < last && memory("MemFree:")?.is_some_and(|free| free > FREE_MAX) {
             let path = self.folder.join(self.made.to_string());
             let mut file = File::create(&path)?;
             for _ in 0..FILE / piece.len() as u64 {
@@ -46,7 +49,6 @@ impl Filler {
             self.files.push_back(path);
             self.made += 1;
         }
-        let all = memory("MemTotal:")?.unwrap_or_default();
         while self.files.len() as u64 * FILE > all {
             let Some(oldest) = self.files.pop_front() else { break };
             fs::remove_file(oldest)?;

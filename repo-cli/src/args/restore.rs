@@ -15,7 +15,8 @@ use super::filter::{Excludes, Includes, SnapshotFilter};
     larder restore latest --target /tmp/back\n  \
     larder restore latest --target /tmp/back --include '*.odt'\n  \
     larder restore 1a2b3c4d:/home/ada --target /home/ada --overwrite if-changed\n  \
-    larder restore 1a2b3c4d --as-copy ~/letter.txt")]
+    larder restore 1a2b3c4d --as-copy ~/letter.txt\n  \
+    larder restore latest:/vm/disk.raw --into /dev/vg/disk")]
 pub struct Restore {
     /// Which snapshot
     #[arg(value_name = "SNAPSHOT[:FOLDER]")]
@@ -28,6 +29,10 @@ pub struct Restore {
     /// Restore one file beside itself, as NAME.VERSION.EXT; without SNAPSHOT from the newest that has it
     #[arg(long, value_name = "FILE")]
     pub as_copy: Option<OsString>,
+
+    /// Write one file (SNAPSHOT:FILE) onto a device, or into an image or a pipe, in place: only what differs
+    #[arg(long, value_name = "PATH")]
+    pub into: Option<OsString>,
 
     /// When to overwrite what exists
     #[arg(long, value_name = "WHEN", default_value = "always")]

@@ -1,6 +1,7 @@
 //! `restore`: a snapshot, or part of it, becomes files.
 
 mod beside; // --as-copy
+mod into; // --into
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -27,8 +28,20 @@ use crate::ui::views::RestoreView;
 pub fn run(session: &Session, args: &Restore) -> Result<()> {
     if let Some(file) = &args.as_copy {
         let options = BesideOptions { layout: layout(args), fidelity: fidelity(session, args)? };
-        forbid_beside(args)?;
+        forbid(
+            "--as-copy",
+            args,
+            &[(args.into.is_some(), "--into"), (args.verify, "--verify"), (args.dry_run, "--dry-run")],
+        )?;
         return beside::run(session, args, file, &options);
+    }
+    if let Some(path) = &args.into {
+        forbid(
+            "--into",
+            args,
+            &[(args.sparse, "--sparse"), (args.ownership_by_name, "--ownership-by-name")],
+        )?;
+        return into::run(session, args, Path::new(path));
     }
     let (typed, target) = checked(args)?;
     let (id, folder) = select::split(typed);
@@ -132,8 +145,8 @@ fn fidelity(session: &Session, args: &Restore) -> Result<Fidelity> {
     Ok(Fidelity { owner, xattrs: patterns::xattrs(session, args)?, ..Fidelity::default() })
 }
 
-/// A copy beside a file is one file at one place, and replaces nothing.
-fn forbid_beside(args: &Restore) -> Result<()> {
+/// One file at one place needs no choice of files, and nothing goes because of it.
+fn forbid(flag: &str, args: &Restore, more: &[(bool, &str)]) -> Result<()> {
     let (out, only) = (&args.excludes, &args.includes);
     let patterns = [&out.exclude, &out.iexclude, &out.exclude_file, &out.iexclude_file];
     let patterns =
@@ -141,16 +154,14 @@ fn forbid_beside(args: &Restore) -> Result<()> {
     let senseless = [
         (args.target.is_some(), "--target"),
         (args.delete, "--delete"),
-        (args.dry_run, "--dry-run"),
-        (args.verify, "--verify"),
         (args.overwrite != Typed::Always, "--overwrite"),
         (patterns.into_iter().any(|list| !list.is_empty()), "includes and excludes"),
     ];
-    match senseless.into_iter().find(|(is_given, _)| *is_given) {
+    match senseless.iter().chain(more).find(|(is_given, _)| *is_given) {
         None => Ok(()),
-        Some((_, flag)) => Err(wrong(
-            format!("--as-copy and {flag} are mutually exclusive"),
-            "--as-copy restores one file beside itself and replaces nothing; use --target for all else.",
+        Some((_, other)) => Err(wrong(
+            format!("{flag} and {other} are mutually exclusive"),
+            format!("{flag} restores the content of one file to one place; use --target for all else."),
         )),
     }
 }

@@ -8,5 +8,6 @@ pub mod metadata; // what an entry is besides its content: machine ⇄ node
 mod unix; // the calls that source and target share
 pub mod source; // where files are read
 pub mod target; // where files are restored
+pub mod sink; // where one file's content goes: images, devices, pipes
 
 pub use error::{FaultKind, Operation, SourceError, TargetError};

@@ -19,11 +19,14 @@ mod options;
 mod plan;
 mod report;
 mod run;
+mod to_sink;
 mod write;
+mod zeros;
 
 pub use beside::{Beside, BesideError, BesideOptions, restore_beside};
 pub use options::{Existing, Overwrite, RestoreOptions};
 pub use report::{Problem, Report, RestoreError, Skipped, Summary};
+pub use to_sink::{SinkError, SinkOptions, SinkReport, restore_to_sink};
 
 use std::path::Path;
 

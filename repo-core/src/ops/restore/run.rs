@@ -38,16 +38,11 @@ impl<'a> Run<'a> {
         target: Option<Target>,
         options: &'a RestoreOptions,
     ) -> Self {
-        let (connections, cores) =
-            (reader.repository().backend().properties().connections, parallel::cores());
-        // Where many wait for a slow storage, others open and write what has come.
-        let threads = if connections > cores { connections + cores } else { cores };
-        let threads = context.memory.threads(threads, READ_BYTES);
         Self {
             context,
             reader,
             options,
-            threads,
+            threads: threads(context, reader),
             target,
             report: Mutex::default(),
             may_delete: AtomicBool::new(options.delete),
@@ -156,6 +151,14 @@ impl<'a> Run<'a> {
     fn report(&self) -> MutexGuard<'_, Report> {
         self.report.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Threads that read packs and write.
+pub(super) fn threads(context: &Context, reader: &Reader) -> usize {
+    let (connections, cores) = (reader.repository().backend().properties().connections, parallel::cores());
+    // Where many wait for a slow storage, others open and write what has come.
+    let threads = if connections > cores { connections + cores } else { cores };
+    context.memory.threads(threads, READ_BYTES)
 }
 
 /// A path as users know it: from the restored folder, which is `/`.

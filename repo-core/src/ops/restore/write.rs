@@ -414,7 +414,7 @@ fn progress(bytes: u64) -> Event<'static> {
 }
 
 /// The ranges of neighbours that are the same.
-fn groups<T>(items: &[T], same: impl Fn(&T, &T) -> bool) -> Vec<Range<usize>> {
+pub(super) fn groups<T>(items: &[T], same: impl Fn(&T, &T) -> bool) -> Vec<Range<usize>> {
     let mut start = 0;
     items
         .chunk_by(same)

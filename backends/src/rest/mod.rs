@@ -346,10 +346,12 @@ impl Backend for RestBackend {
     fn remove(&self, file: FileId) -> Result<(), BackendError> {
         let failed = |error| because(BackendError::file, Operation::Remove, file, error);
         let answer = self.ask(Method::DELETE, self.address.file(file)).map_err(failed)?;
-        if !is_missing(&answer) {
+        let from_rclone = is_rclone(&answer.headers);
+        // rclone remembers files: where the answer to a removal was lost on its way, every further one is a fault to it.
+        let may_be_gone = from_rclone && answer.status.is_server_error() && file.kind != FileKind::Config;
+        if !is_missing(&answer) && !may_be_gone {
             return answer.success().map(drop).map_err(failed);
         }
-        let from_rclone = is_rclone(&answer.headers);
         match self.not_found(Operation::Remove, file, from_rclone, answer.into_error()) {
             gone if gone.is_not_found() => Ok(()),
             error => Err(error),

@@ -94,7 +94,13 @@ impl Pool {
 
     fn choose(&self, bytes: u64) -> Result<Chosen, Arc<Loss>> {
         let mut state = self.lock();
+        let is_refused = |line: &Line| line.connection.is_lost() && line.connection.known().is_none();
+        let refused = state.lines.iter().any(|line| is_refused(line));
         state.lines.retain(|line| !line.connection.is_lost());
+        if refused {
+            // Whoever asked for it has perhaps not heard yet; nobody is to ask again.
+            state.most = state.most.min(state.lines.len());
+        }
         if state.lines.is_empty() {
             state.most = state.most_wished;
             let line = self.open(Asking::Allowed, self.surroundings.clone())?;

@@ -91,7 +91,7 @@ pub mod ops; // one folder or file per operation
 pub use backend::Backend;
 pub use context::{Cancel, Context, Event, MemoryLimit, Observer};
 pub use fs::source::LocalSource;
-pub use ops::archive::{ArchiveOptions, archive};
+pub use ops::archive::{ArchiveOptions, Destination, archive, archive_several};
 pub use ops::check::{CheckOptions, check};
 pub use ops::restore::{RestoreOptions, restore};
 pub use repository::{InitOptions, OpenOptions, Password, Reader, Repository};

@@ -35,6 +35,7 @@ mod forget; // which snapshots go: random policies against restic, stops at ever
 mod forget_size; // snapshots stay until all of it needs so many bytes
 mod manual; // the examples of the manual, run as they stand
 mod seams; // sources that know more than a folder does
+mod several; // one backup into several repositories, read once
 mod sinks; // one file onto a device, into an image, through a pipe
 mod query; // answers about snapshots, as restic gives them
 mod view; // a repository as folders: few reads, right bytes, errors instead of guesses

@@ -16,6 +16,7 @@ use super::filter::LeaveOut;
 #[command(after_help = "Examples:\n  \
     larder backup ~/Documents\n  \
     larder backup --exclude '*.tmp' --exclude-caches /home /etc\n  \
+    larder backup --also-repo sftp:host:backup ~/Documents\n  \
     pg_dump db | larder backup --stdin --stdin-filename db.sql\n  \
     larder backup --stdin-filename db.sql --stdin-from-command -- pg_dump db")]
 pub struct Backup {
@@ -98,6 +99,18 @@ pub struct Backup {
     #[arg(long, help_heading = SNAPSHOT)]
     pub with_atime: bool,
 
+    /// Save to this repository too, reading the files once for all; repeatable
+    #[arg(long, value_name = "REPOSITORY", help_heading = ALSO)]
+    pub also_repo: Vec<String>,
+
+    /// File with the password of --also-repo; once for all of them, or once for each [default: as for --repo]
+    #[arg(long, value_name = "FILE", help_heading = ALSO, requires = "also_repo", conflicts_with = "also_password_command")]
+    pub also_password_file: Vec<String>,
+
+    /// Command that prints the password of --also-repo; once for all of them, or once for each
+    #[arg(long, value_name = "COMMAND", help_heading = ALSO, requires = "also_repo")]
+    pub also_password_command: Vec<String>,
+
     /// Write nothing, report as if
     #[arg(short = 'n', long)]
     pub dry_run: bool,
@@ -114,4 +127,5 @@ pub struct Backup {
 const FILES: &str = "Choosing files";
 const STDIN: &str = "Saving a stream";
 const CHANGES: &str = "What counts as changed";
+const ALSO: &str = "Saving to several repositories";
 const SNAPSHOT: &str = "What the snapshot says";

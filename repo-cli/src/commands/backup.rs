@@ -1,5 +1,6 @@
 //! `backup`: what was typed → one call of the archive → what came of it.
 
+mod several;
 mod sources;
 mod stream;
 mod summary;
@@ -9,76 +10,116 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
 use repo_core::backend::DryRunBackend;
+use repo_core::context::Context;
 use repo_core::fs::metadata::{Atime, ChangeDetection};
 use repo_core::fs::source::{LocalSource, Source};
-use repo_core::ops::archive::{ArchiveError, ArchiveOptions, Origin, ParentChoice, Report, archive};
+use repo_core::ops::archive::{
+    ArchiveError, ArchiveOptions, Destination, Origin, ParentChoice, Report, archive_several,
+};
 use repo_core::repository::{Repository, WriterOptions};
 
 use crate::args::backup::Backup;
 use crate::args::values;
 use crate::commands::version::COMPATIBLE;
-use crate::exit::{Code, Told, wrong};
+use crate::exit::wrong;
 use crate::patterns;
 use crate::select;
 use crate::session::Session;
+use crate::ui::foremost::{Foremost, OneOf};
 use crate::ui::screen::Level;
 use crate::ui::views::BackupView;
+use several::Place;
 use stream::Stream;
 
 pub fn run(session: &Session, args: &Backup) -> Result<()> {
     let options = options(session, args)?;
     let input = sources::choose(session, args)?;
     session.screen.say(Level::Verbose, "open repository");
-    let repository =
-        session.open_with(&session.settings.repository, &session.keyboard(input.takes_stdin()))?;
-    let repository = if args.dry_run { dry(&repository) } else { repository };
-    let (report, missing) = match input {
+    let places = several::open(session, args, &session.keyboard(input.takes_stdin()))?;
+    let (results, missing) = match input {
         sources::Input::Files { targets, missing } => {
             let source = LocalSource::new();
-            (save(session, &repository, &source, &targets, args, &options)?, missing)
+            (save(session, places, &source, &targets, args, &options), missing)
         }
         sources::Input::Stream(stream) => {
+            if places.iter().all(|place| place.repository.is_err()) {
+                // Nobody would read what it prints.
+                return several::conclude(session, none_opened(places), false, args.dry_run);
+            }
             let target = Stream::target(args)?;
             let running = stream.start(session, &target)?;
-            let report =
-                save(session, &repository, running.source(), std::slice::from_ref(&target), args, &options);
-            let report = report.map_err(|error| running.explain(error))?;
-            (report, running.warn_if_empty(session, &target))
+            let mut results =
+                save(session, places, running.source(), std::slice::from_ref(&target), args, &options);
+            for (_, result) in &mut results {
+                let told = std::mem::replace(result, Err(anyhow::Error::msg("")));
+                *result = told.map_err(|error| running.explain(error));
+            }
+            let saved = results.iter().any(|(_, result)| result.is_ok());
+            (results, saved && running.warn_if_empty(session, &target))
         }
     };
-    summary::print(session, &report, args.dry_run);
-    if report.skipped.is_empty() && !missing {
-        return Ok(());
-    }
-    let told = Told {
-        what: "at least one source file could not be read".to_owned(),
-        remedy: "The snapshot holds all the rest; the lines above name what is missing.".to_owned(),
-        code: Code::Partial,
-    };
-    Err(told.into())
+    several::conclude(session, results, missing, args.dry_run)
 }
 
+fn none_opened(places: Vec<Place>) -> Vec<(String, Result<Report>)> {
+    let failed = |place: Place| place.repository.err().map(|error| (place.location, Err(error)));
+    places.into_iter().filter_map(failed).collect()
+}
+
+/// Saves to all that could be opened; gives a result for each.
 fn save(
     session: &Session,
-    repository: &Repository,
+    places: Vec<Place>,
     source: &dyn Source,
     targets: &[PathBuf],
     args: &Backup,
     options: &ArchiveOptions,
-) -> Result<Report> {
+) -> Vec<(String, Result<Report>)> {
+    let opened: Vec<Repository> = places
+        .iter()
+        .filter_map(|place| place.repository.as_ref().ok())
+        .map(|repository| if args.dry_run { dry(repository) } else { repository.clone() })
+        .collect();
+    let destinations = destinations(session, &opened, options);
     let shown = targets.iter().map(|target| target.display().to_string()).collect();
     let view = BackupView { targets: shown, scans: options.scan, tells_parent: !args.stdin };
     let drawing = session.progress.show(view);
-    let report = archive(&session.context, repository, source, targets, options);
+    let mut reports = archive_several(&session.context, &destinations, source, targets, options).into_iter();
     drop(drawing);
-    report.map_err(|error| match error {
+    let result = |Place { location, repository }: Place| match repository {
+        Ok(_) => reports.next().map(|report| (location, report.map_err(explain))),
+        Err(error) => Some((location, Err(error))),
+    };
+    places.into_iter().filter_map(result).collect()
+}
+
+fn destinations<'r>(
+    session: &Session,
+    repositories: &'r [Repository],
+    options: &ArchiveOptions,
+) -> Vec<Destination<'r>> {
+    let context = &session.context;
+    let [one] = repositories else {
+        let memory = context.memory.share(repositories.len());
+        let listeners = Foremost::listeners(context.observer.clone(), repositories.len());
+        let one = |(repository, listener): (&'r Repository, Arc<OneOf>)| {
+            let context = Context { memory, ..context.clone() }.with_observer(listener);
+            Destination::new(&context, repository, options)
+        };
+        return repositories.iter().zip(listeners).map(one).collect();
+    };
+    vec![Destination::new(context, one, options)]
+}
+
+fn explain(error: ArchiveError) -> anyhow::Error {
+    match error {
         ArchiveError::NoTarget { .. } => sources::nothing_exists(),
         ArchiveError::Empty => wrong(
             "unable to save snapshot: snapshot is empty",
             "Everything was left out: check the excludes and the paths.",
         ),
         error => error.into(),
-    })
+    }
 }
 
 /// The repository with a storage that keeps nothing.

@@ -143,6 +143,17 @@ impl Access {
         Self { location: Some(location.to_owned()), ..Self::default() }
     }
 
+    /// One more repository for what goes to this one, by its location; opened as this one is unless `password` says
+    /// where else its password comes from.
+    pub fn also(&self, location: &str, password: Option<password::Sources>) -> Self {
+        Self {
+            location: Some(location.to_owned()),
+            password: password.unwrap_or_else(|| self.password.clone()),
+            side: self.side,
+            ..Self::default()
+        }
+    }
+
     /// A repository in a folder, with its password in a file.
     pub fn local(folder: &Path, password_file: &Path) -> Self {
         Self {

@@ -10,5 +10,6 @@ pub mod snapshot_table; // snapshots as a table
 pub mod table; // rows → aligned lines
 pub mod screen; // standard output and error, and the status on a terminal
 pub mod progress; // events of the core → what is seen while a command runs
+pub mod foremost; // several repositories that get the same backup, as one
 pub mod trouble; // calls to the storage that are made again
 pub mod views; // what each kind of command shows

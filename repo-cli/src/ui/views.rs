@@ -123,8 +123,8 @@ fn whole_seconds(object: &mut Object<'_>, key: &str, span: Duration) {
     }
 }
 
-/// Something that went wrong with one file, as a JSON line for standard error.
-fn error_line(during: &str, item: &[u8], message: &str) -> String {
+/// Something that went wrong with one file or repository, as a JSON line for standard error.
+pub fn error_line(during: &str, item: &[u8], message: &str) -> String {
     let mut line = Vec::new();
     let mut object = Object::begin(&mut line);
     object.string("message_type", "error");

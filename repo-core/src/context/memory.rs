@@ -17,7 +17,8 @@
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct MemoryLimit {
     limit: Option<u64>,
-    halvings: u32,
+    /// So many stages share it, less one.
+    others: u64,
 }
 
 impl MemoryLimit {
@@ -29,20 +30,25 @@ impl MemoryLimit {
 
     /// As near to this as an operation comes.
     pub fn bytes(limit: u64) -> Self {
-        Self { limit: Some(limit), halvings: 0 }
+        Self { limit: Some(limit), others: 0 }
     }
 
     /// For each of two stages that are at work together.
     #[must_use]
     pub fn half(self) -> Self {
-        Self { halvings: self.halvings + 1, ..self }
+        self.share(2)
+    }
+
+    /// For each of so many stages that are at work together, at least one.
+    #[must_use]
+    pub fn share(self, stages: usize) -> Self {
+        let shares = (self.others + 1).saturating_mul(stages.max(1) as u64);
+        Self { others: shares - 1, ..self }
     }
 
     /// `wanted` bytes, or what there is for them.
     pub fn allows(self, wanted: u64) -> u64 {
-        self.limit.map_or(wanted, |limit| {
-            wanted.min(limit.saturating_sub(Self::ASIDE).checked_shr(self.halvings).unwrap_or(0))
-        })
+        self.limit.map_or(wanted, |limit| wanted.min(limit.saturating_sub(Self::ASIDE) / (self.others + 1)))
     }
 
     /// So many threads as `wanted`, or as few as there is room for if each needs so many bytes; at least one.
@@ -66,6 +72,7 @@ mod tests {
         check(limit, 101, 100);
         check(limit.half(), 101, 50);
         check(limit.half().half(), 101, 25);
+        check(limit.half().share(5), 101, 10);
         check(MemoryLimit::bytes(1), 101, 0);
     }
 

@@ -6,6 +6,7 @@ use std::error::Error;
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use rustix::io::Errno;
 
@@ -97,12 +98,12 @@ impl fmt::Display for Operation {
 macro_rules! entry_error {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*
-        #[derive(Debug)]
+        #[derive(Debug, Clone)]
         pub struct $name {
             kind: FaultKind,
             operation: Operation,
             path: PathBuf,
-            source: Option<Box<dyn Error + Send + Sync>>,
+            source: Option<Arc<dyn Error + Send + Sync>>,
         }
 
         impl $name {
@@ -113,7 +114,7 @@ macro_rules! entry_error {
 
             /// Adds the cause.
             pub fn because(self, source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
-                Self { source: Some(source.into()), ..self }
+                Self { source: Some(Arc::from(source.into())), ..self }
             }
 
             /// What the system said, and from it the kind.

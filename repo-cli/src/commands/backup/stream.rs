@@ -91,7 +91,7 @@ impl Running {
 
     /// What is really behind a failure of the backup: the command's own.
     pub fn explain(&self, error: anyhow::Error) -> anyhow::Error {
-        let failure = self.state.failure.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let failure = self.state.failure.lock().unwrap_or_else(PoisonError::into_inner).clone();
         match failure {
             Some(what) => wrong(
                 format!("unable to save snapshot: {what}"),

@@ -8,15 +8,19 @@ use repo_core::ops::archive::Report;
 
 use crate::session::Session;
 use crate::ui::amount::{bytes, clock};
+use crate::ui::escape::visible_text;
 use crate::ui::float::go_float;
 use crate::ui::screen::Level;
 
-/// Prints it as text or JSON.
-pub fn print(session: &Session, report: &Report, dry_run: bool) {
+/// Prints it as text or JSON; with the repository's location if there are several.
+pub fn print(session: &Session, location: Option<&str>, report: &Report, dry_run: bool) {
     if session.settings.json {
         let mut line = Vec::new();
-        json(&mut line, report, dry_run);
+        json(&mut line, location, report, dry_run);
         return session.screen.line(String::from_utf8_lossy(&line));
+    }
+    if let Some(location) = location {
+        session.screen.say(Level::Normal, format!("\nrepository {}:", visible_text(location)));
     }
     let verbose = session.settings.level >= Level::Verbose;
     for line in text(&report.summary, duration(&report.summary), dry_run, verbose) {
@@ -54,7 +58,7 @@ fn text(summary: &Summary, duration: Duration, dry_run: bool, verbose: bool) -> 
     lines
 }
 
-fn json(line: &mut Vec<u8>, report: &Report, dry_run: bool) {
+fn json(line: &mut Vec<u8>, location: Option<&str>, report: &Report, dry_run: bool) {
     let summary = &report.summary;
     let mut object = Object::begin(line);
     object.string("message_type", "summary");
@@ -77,6 +81,9 @@ fn json(line: &mut Vec<u8>, report: &Report, dry_run: bool) {
     object.key("total_duration").extend_from_slice(go_float(duration(summary).as_secs_f64()).as_bytes());
     object.time("backup_start", summary.backup_start).time("backup_end", summary.backup_end);
     object.id_if_some("snapshot_id", report.id);
+    if let Some(location) = location {
+        object.string("repository", location.as_bytes());
+    }
     if dry_run {
         object.bool("dry_run", true);
     }

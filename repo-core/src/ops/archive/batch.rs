@@ -30,7 +30,14 @@ pub(super) enum ArenaSize {
     Large,
 }
 
-/// Files up to this length are gathered with others.
+impl ArenaSize {
+    /// For a file of about so many bytes.
+    pub(super) fn for_file(bytes: u64) -> Self {
+        if bytes >= SMALL_ARENA_BYTES as u64 { Self::Large } else { Self::Small }
+    }
+}
+
+/// Files below this length are gathered with others.
 pub(super) const SMALL_ARENA_BYTES: usize = 1 << 20;
 
 /// The arenas of a run.
@@ -81,6 +88,8 @@ impl Arenas {
 /// Chunks ready to be named and stored.
 #[derive(Debug)]
 pub(super) struct Batch {
+    /// Whose arena it is.
+    pub(super) lane: usize,
     pub(super) arena: Arena,
     pub(super) chunks: Vec<Chunk>,
 }
@@ -113,13 +122,38 @@ impl ChunkBytes {
     }
 }
 
-/// A file between its opening and its entry.
+/// Where a file goes in one of the drafts.
 #[derive(Debug)]
-pub(super) struct FileAtWork {
-    /// The entry, still without content, and where it goes; taken by whoever finishes the file.
-    entry: Mutex<Option<(Node, Slot)>>,
+pub(super) struct Place {
+    /// Which one.
+    pub(super) draft: usize,
     /// The parent snapshot's entry.
     pub(super) before: Option<Node>,
+    open: Mutex<Option<(Slot, Added)>>,
+}
+
+impl Place {
+    pub(super) fn new(draft: usize, slot: Slot, before: Option<Node>) -> Self {
+        Self { draft, before, open: Mutex::new(Some((slot, Added::default()))) }
+    }
+
+    /// Counts what a chunk has added there.
+    pub(super) fn add(&self, more: Added) {
+        if let Some((_, added)) = &mut *lock(&self.open) {
+            *added += more;
+        }
+    }
+
+    /// The slot, for whoever fills it, and what was added.
+    pub(super) fn take(&self) -> Option<(Slot, Added)> {
+        lock(&self.open).take()
+    }
+}
+
+/// A file between its opening and its entries, for all who want it and cut it alike.
+#[derive(Debug)]
+pub(super) struct FileAtWork {
+    pub(super) places: Vec<Place>,
     /// When it was opened.
     pub(super) since: Duration,
     content: Mutex<Content>,
@@ -129,39 +163,34 @@ pub(super) struct FileAtWork {
 }
 
 /// What is known of a file's content.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Content {
+    /// The entry, still without content; taken by whoever finishes the file.
+    node: Option<Node>,
     ids: Vec<Option<DataId>>,
     bytes: u64,
-    added: Added,
-}
-
-/// A file that was read to its end and whose chunks are all stored.
-#[derive(Debug)]
-pub(super) struct FinishedFile {
-    /// Its entry; `None` if reading failed.
-    pub(super) node: Option<Node>,
-    pub(super) slot: Slot,
-    pub(super) bytes: u64,
-    pub(super) added: Added,
 }
 
 impl FileAtWork {
-    pub(super) fn new(node: Node, slot: Slot, before: Option<Node>, since: Duration) -> Arc<Self> {
+    pub(super) fn new(node: Node, places: Vec<Place>, since: Duration) -> Arc<Self> {
         Arc::new(Self {
-            entry: Mutex::new(Some((node, slot))),
-            before,
+            places,
             since,
-            content: Mutex::default(),
+            content: Mutex::new(Content { node: Some(node), ids: Vec::new(), bytes: 0 }),
             open: AtomicUsize::new(1),
             failed: AtomicBool::new(false),
         })
     }
 
+    /// The drafts that want it.
+    pub(super) fn drafts(&self) -> impl Iterator<Item = usize> {
+        self.places.iter().map(|place| place.draft)
+    }
+
     /// Reserves the place of the next chunk of so many bytes.
     pub(super) fn add_chunk(&self, bytes: usize) -> usize {
         self.open.fetch_add(1, Ordering::Relaxed);
-        let mut content = self.lock();
+        let mut content = lock(&self.content);
         content.ids.push(None);
         content.bytes += bytes as u64;
         content.ids.len() - 1
@@ -169,49 +198,49 @@ impl FileAtWork {
 
     /// Adds a chunk that is known by its name already.
     pub(super) fn add_known(&self, id: DataId, bytes: u64) {
-        let mut content = self.lock();
+        let mut content = lock(&self.content);
         content.ids.push(Some(id));
         content.bytes += bytes;
     }
 
-    /// Names a chunk. Gives the file if that finishes it.
-    #[must_use = "whoever finishes a file fills its slot"]
-    pub(super) fn name_chunk(&self, at: usize, id: DataId, added: Added) -> Option<FinishedFile> {
-        let mut content = self.lock();
-        if let Some(place) = content.ids.get_mut(at) {
-            *place = Some(id);
+    /// Names a chunk. `true` if that finishes the file.
+    #[must_use = "whoever finishes a file fills its slots"]
+    pub(super) fn name_chunk(&self, at: usize, id: DataId) -> bool {
+        if let Some(name) = lock(&self.content).ids.get_mut(at) {
+            *name = Some(id);
         }
-        content.added += added;
-        drop(content);
         self.close()
     }
 
-    /// Says that the file was read to its end. Gives it if that finishes it.
-    #[must_use = "whoever finishes a file fills its slot"]
-    pub(super) fn end(&self) -> Option<FinishedFile> {
+    /// Says that the file was read to its end. `true` if that finishes it.
+    #[must_use = "whoever finishes a file fills its slots"]
+    pub(super) fn end(&self) -> bool {
         self.close()
     }
 
     /// Says that reading failed: the file gets no entry, whatever becomes of its chunks.
-    #[must_use = "whoever finishes a file fills its slot"]
-    pub(super) fn fail(&self) -> Option<FinishedFile> {
+    #[must_use = "whoever finishes a file fills its slots"]
+    pub(super) fn fail(&self) -> bool {
         self.failed.store(true, Ordering::Release);
         self.close()
     }
 
-    fn close(&self) -> Option<FinishedFile> {
-        if self.open.fetch_sub(1, Ordering::AcqRel) != 1 {
-            return None;
-        }
-        let (node, slot) = self.entry.lock().unwrap_or_else(PoisonError::into_inner).take()?;
-        let Content { ids, bytes, added } = std::mem::take(&mut *self.lock());
+    /// The finished file's entry, none if reading failed, and how many bytes were read.
+    pub(super) fn take(&self) -> (Option<Node>, u64) {
+        let mut content = lock(&self.content);
+        let (node, ids, bytes) = (content.node.take(), std::mem::take(&mut content.ids), content.bytes);
+        drop(content);
         let ids: Option<Vec<DataId>> = ids.into_iter().collect();
         let is_whole = !self.failed.load(Ordering::Acquire);
-        let node = ids.filter(|_| is_whole).map(|ids| Node { content: Some(ids), size: bytes, ..node });
-        Some(FinishedFile { node, slot, bytes, added })
+        let whole = node.zip(ids).filter(|_| is_whole);
+        (whole.map(|(node, ids)| Node { content: Some(ids), size: bytes, ..node }), bytes)
     }
 
-    fn lock(&self) -> MutexGuard<'_, Content> {
-        self.content.lock().unwrap_or_else(PoisonError::into_inner)
+    fn close(&self) -> bool {
+        self.open.fetch_sub(1, Ordering::AcqRel) == 1
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

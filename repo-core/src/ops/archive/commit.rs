@@ -14,7 +14,8 @@ use std::time::Duration;
 use crate::context::Event;
 use crate::format::Snapshot;
 use crate::id::{SnapshotId, TreeId};
-use crate::ops::archive::Backup;
+use crate::ops::archive::backup::Backup;
+use crate::ops::archive::destination::Destination;
 use crate::ops::archive::report::{ArchiveError, Lost};
 use crate::repository::{LockError, Reader, Receipt, Reliance};
 use crate::snapshots;
@@ -44,7 +45,7 @@ impl Backup<'_> {
         _receipt: &Receipt,
         mut rests: Rests,
     ) -> Result<Result<SnapshotId, Lost>, ArchiveError> {
-        let Self { context, repository, .. } = *self;
+        let Destination { context, repository, .. } = self.destination;
         context.cancel.check()?;
         if (self.lock.check().is_err() || rests.reliance.index_was_replaced(repository)?)
             && let Some(lost) = self.mend(&mut rests)?
@@ -70,7 +71,7 @@ impl Backup<'_> {
 
     /// Looks everything up, and stores what is lost once more, from where it still lies. Gives what lies nowhere.
     fn mend(&self, rests: &mut Rests) -> Result<Option<Lost>, ArchiveError> {
-        let Self { context, repository, .. } = *self;
+        let Destination { context, repository, .. } = self.destination;
         let Rests { reliance, kept, old } = rests;
         let unread = Mutex::new(Vec::new());
         reach(context, old, kept.iter().copied(), &Mutex::default(), |reached| {
@@ -90,18 +91,18 @@ impl Backup<'_> {
             return Ok(Some(Lost { count: unread.len(), first: first.into() }));
         }
         let lost = reliance.look_closely(context, repository)?;
-        let gone = reliance.salvage(context, old, lost, &self.options.writer)?;
+        let gone = reliance.salvage(context, old, lost, &self.destination.writer)?;
         Ok(gone.first().map(|first| Lost { count: gone.len(), first: *first }))
     }
 
     /// Waits until nobody works alone; tells whether anybody did.
     fn wait_for_the_lonely(&self, id: SnapshotId) -> Result<bool, ArchiveError> {
-        let Self { context, repository, .. } = *self;
+        let Destination { context, repository, .. } = self.destination;
         let start = context.clock.elapsed();
         let mut pauses = PAUSES_MS.into_iter().chain(std::iter::repeat(60_000)).map(Duration::from_millis);
         let mut met = false;
         loop {
-            let holder = match repository.who_is_alone(context, self.lock) {
+            let holder = match repository.who_is_alone(context, &self.lock) {
                 Ok(None) => return Ok(met),
                 Ok(Some(holder)) => holder,
                 Err(error @ LockError::Unreadable { .. }) => {

@@ -9,8 +9,6 @@ use crate::format::Node;
 /// A directory whose entries are being archived.
 #[derive(Debug)]
 pub(super) struct Directory {
-    /// Where it lies on the source.
-    pub(super) path: PathBuf,
     /// Where it appears in the snapshot.
     pub(super) item: PathBuf,
     /// Its own entry, still without tree, the slot it goes to, and the parent snapshot's entry; `None` for
@@ -29,9 +27,9 @@ pub(super) struct Slot {
 }
 
 impl Directory {
-    pub(super) fn new(path: PathBuf, item: PathBuf, entry: Option<(Node, Slot, Option<Node>)>) -> Arc<Self> {
+    pub(super) fn new(item: PathBuf, entry: Option<(Node, Slot, Option<Node>)>) -> Arc<Self> {
         let (entry, entries, open) = (Mutex::new(entry), Mutex::default(), AtomicUsize::new(1));
-        Arc::new(Self { path, item, entry, entries, open })
+        Arc::new(Self { item, entry, entries, open })
     }
 
     /// Its own entry, the slot it goes to, and the parent snapshot's entry.
@@ -82,7 +80,7 @@ mod tests {
 
     #[test]
     fn directory_is_complete_once_sealed_and_filled_and_keeps_the_order_of_places() {
-        let directory = Directory::new(PathBuf::new(), PathBuf::new(), None);
+        let directory = Directory::new(PathBuf::new(), None);
         let [a, b, c] = [(); 3].map(|()| directory.reserve());
         let node = |name: &str| Some(Node::new(name, NodeKind::Fifo));
         assert!(c.fill(node("c")).is_none());

@@ -1,36 +1,30 @@
-//! Readers and workers: files → batches of chunks → named and stored blobs.
+//! Readers: files → batches of chunks.
 //!
-//! A reader fills an arena with many small files, or with a piece of a large one, and finds the cuts while
-//! the bytes are still in the cache. A worker takes the whole batch and keeps it on its core.
+//! A reader fills an arena with many small files, or with a piece of a large one, and finds the cuts while the bytes are
+//! still in the cache. It reads once, whoever wants the file: into the arena of the first lane, and what came there is
+//! copied to the others.
 
-use std::mem;
+use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::chunker::Chunker;
-use crate::context::{Added, Event, Stage};
+use crate::context::{Cancelled, Event};
+use crate::format::Node;
 use crate::fs::metadata::{EntryMeta, to_node};
 use crate::fs::source::{Cuts, OpenFile, Piece};
 use crate::fs::{FaultKind, SourceError};
-use crate::hash::{sha256, sha256_each};
-use crate::id::{BlobId, DataId};
-use crate::ops::archive::batch::{Arena, ArenaSize, Batch, Chunk, ChunkBytes, FileAtWork, SMALL_ARENA_BYTES};
+use crate::ops::archive::batch::{ArenaSize, FileAtWork, Place};
 use crate::ops::archive::known::Known;
-use crate::ops::archive::report::{ArchiveError, Problem};
+use crate::ops::archive::lane::{Cutting, Filler, Stopped};
+use crate::ops::archive::report::Problem;
 use crate::ops::archive::run::{FileJob, Run};
-use crate::repository::{BlobWriter, Saved};
-
-/// A batch of small files goes on once it holds so many bytes.
-const BATCH_BYTES: usize = SMALL_ARENA_BYTES / 2;
-/// Bytes read at once: what is read is cut while it is still in the second-level cache.
-const READ_BYTES: usize = 512 << 10;
-
-/// Why a reader stops before its files are through: the run has failed, elsewhere.
-struct Stopped;
 
 impl Run<'_> {
     /// The story of a reader.
-    pub(super) fn read_files(&self) -> Result<(), ArchiveError> {
-        let mut reader = FileReader { run: self, size: ArenaSize::Small, current: None, carry: Vec::new() };
+    pub(super) fn read_files(&self) -> Result<(), Cancelled> {
+        let fillers = (0..self.lanes.len()).map(|lane| Filler::new(self, lane)).collect();
+        let mut reader = FileReader { run: self, fillers };
         loop {
             // Nobody shall wait for a batch whose reader waits for more files.
             let job = match self.files.try_pop() {
@@ -49,86 +43,31 @@ impl Run<'_> {
         self.reader_ends();
         Ok(())
     }
-
-    /// The story of a worker.
-    pub(super) fn work(&self) -> Result<(), ArchiveError> {
-        let mut blobs = self.writer.blob_writer();
-        let mut zeros = Zeros::default();
-        while let Some(Batch { arena, chunks }) = self.batches.pop() {
-            self.context.cancel.check()?;
-            let plain: Vec<&[u8]> = chunks.iter().map(|chunk| chunk.bytes.of(&arena)).collect();
-            let names = sha256_each(&plain);
-            for ((chunk, plain), name) in chunks.iter().zip(plain).zip(names) {
-                let (id, plain) = match chunk.bytes {
-                    ChunkBytes::Arena(_) => (DataId(name), plain),
-                    ChunkBytes::Zeros(len) => zeros.get(len),
-                };
-                self.store(&mut blobs, chunk, id, plain)?;
-            }
-            // Closed means that the run has failed already.
-            let _ = self.arenas.give_back(arena);
-        }
-        blobs.flush();
-        Ok(())
-    }
-
-    fn store(
-        &self,
-        blobs: &mut BlobWriter,
-        chunk: &Chunk,
-        id: DataId,
-        plain: &[u8],
-    ) -> Result<(), ArchiveError> {
-        let saved = blobs.save(&BlobId::from(id), plain)?;
-        let bytes = plain.len() as u64;
-        let added = match saved {
-            Saved::Known => Added::default(),
-            Saved::New { packed } => {
-                Added { data_blobs: 1, data_bytes: bytes, data_bytes_packed: packed, ..Added::default() }
-            }
-        };
-        self.context.tell(&Event::Progress { stage: Stage::Archive, items: 0, bytes });
-        if let Some(finished) = chunk.file.name_chunk(chunk.at, id, added) {
-            self.finish_file(&chunk.file, finished);
-        }
-        Ok(())
-    }
 }
 
-/// A run of zeros and its name, made once.
-#[derive(Default)]
-struct Zeros(Option<(DataId, Vec<u8>)>);
-
-impl Zeros {
-    fn get(&mut self, len: usize) -> (DataId, &[u8]) {
-        if self.0.as_ref().is_none_or(|(_, zeros)| zeros.len() != len) {
-            let zeros = vec![0; len];
-            self.0 = Some((DataId(sha256(&zeros)), zeros));
-        }
-        let (id, zeros) = self.0.as_ref().expect("made above");
-        (*id, zeros)
-    }
-}
-
-/// A reader's hands: the batch it fills.
+/// A reader's hands.
 struct FileReader<'r, 'a> {
     run: &'r Run<'a>,
-    /// What the present file needs.
-    size: ArenaSize,
-    current: Option<Filling>,
-    /// The start of a chunk that goes on in the next arena.
-    carry: Vec<u8>,
+    /// By lane.
+    fillers: Vec<Filler<'r, 'a>>,
 }
 
-struct Filling {
-    arena: Arena,
-    filled: usize,
-    chunks: Vec<Chunk>,
+/// A file to be cut in one lane, for those who cut alike.
+struct Part {
+    lane: usize,
+    /// If not as the lane cuts.
+    chunker: Option<Chunker>,
+    known: Known,
+    file: Arc<FileAtWork>,
 }
 
 impl FileReader<'_, '_> {
     /// Reads one file into batches. An error of the file ends the file, not the run.
-    fn read(&mut self, job: FileJob) -> Result<(), Stopped> {
+    fn read(&mut self, mut job: FileJob) -> Result<(), Stopped> {
+        job.places.retain(|place| !self.run.drafts[place.draft].is_over());
+        if job.places.is_empty() {
+            return Ok(());
+        }
         let path = job.path.clone();
         self.run.context.tell(&Event::Started { path: &path });
         let result = self.read_file(job);
@@ -138,220 +77,158 @@ impl FileReader<'_, '_> {
 
     fn read_file(&mut self, job: FileJob) -> Result<(), Stopped> {
         let run = self.run;
-        let FileJob { slot, name, path, before } = job;
+        let FileJob { name, path, places } = job;
         let since = run.context.clock.elapsed();
+        let drafts: Vec<usize> = places.iter().map(|place| place.draft).collect();
+        let skip = |problem: Problem| run.skip(drafts.iter().copied(), &path, problem);
         let mut open = match run.source.open(&path) {
             Ok(open) => open,
             Err(error) => {
-                run.skip(&path, error);
-                run.fill(slot, None);
+                skip(error.into());
+                for place in places {
+                    if let Some((slot, _)) = place.take() {
+                        run.drafts[place.draft].fill(slot, None);
+                    }
+                }
                 return Ok(());
             }
         };
         let meta = open.meta().clone();
         let xattrs = open.xattrs();
         if let Some(problem) = xattrs.problem {
-            run.skip(&path, problem);
+            skip(problem.into());
         }
         let node = to_node(name, &meta, xattrs.found, &run.context.zone, &run.names, run.options.atime);
-        let file = FileAtWork::new(node, slot, before, since);
-        let is_large = meta.size >= SMALL_ARENA_BYTES as u64;
-        if is_large || !self.has_room(meta.size) {
-            self.flush()?;
-        }
-        self.size = if is_large { ArenaSize::Large } else { ArenaSize::Small };
+        let parts = self.parts(node, places, since, open.as_ref());
+        let is_large = ArenaSize::for_file(meta.size) == ArenaSize::Large;
         let permit = is_large.then(|| run.large_files.take(1));
-        let known = Known::of(run.parent, file.before.as_ref(), open.as_ref());
-        let cuts = match open.cuts() {
-            Cuts::AsRepository => None,
-            Cuts::Every(len) => Some(Chunker::fixed(len, run.chunker.max_len())),
-        };
-        let cutting = Cutting { chunker: cuts.as_ref().unwrap_or(&run.chunker), known, file: &file };
-        let result = self.read_content(&cutting, open.as_mut());
+        let result = self.read_parts(&parts, meta.size, open.as_mut());
         drop(permit);
-        let finished = match result {
-            Ok(Ok(read)) => {
-                self.look_again(&path, &meta, open.as_mut(), read);
-                file.end()
-            }
-            Ok(Err(error)) => {
-                run.skip(&path, error);
-                file.fail()
-            }
-            Err(stopped) => return Err(stopped),
-        };
-        if let Some(finished) = finished {
-            run.finish_file(&file, finished);
+        let result = result?;
+        match &result {
+            Ok(read) => self.look_again(&path, &meta, open.as_mut(), *read, skip),
+            Err(error) => skip(error.clone().into()),
         }
-        match &self.current {
-            Some(filling) if filling.filled >= BATCH_BYTES || filling.arena.size == ArenaSize::Large => {
-                self.flush()
+        for Part { file, lane, .. } in parts {
+            let is_done = if result.is_ok() { file.end() } else { file.fail() };
+            if is_done {
+                run.finish_file(&file);
             }
-            _ => Ok(()),
+            self.fillers[lane].end()?;
         }
+        Ok(())
     }
 
-    /// Whether a small file fits into the batch, and one byte more to see its end.
-    fn has_room(&self, bytes: u64) -> bool {
-        self.current.as_ref().is_none_or(|filling| {
-            let room = filling.arena.bytes.len() - filling.filled;
-            bytes < room as u64
-        })
+    /// Who cuts the file alike, together.
+    fn parts(&self, node: Node, places: Vec<Place>, since: Duration, open: &dyn OpenFile) -> Vec<Part> {
+        let run = self.run;
+        let fixed = match open.cuts() {
+            Cuts::AsRepository => None,
+            Cuts::Every(len) => Some(len),
+        };
+        let mut groups: Vec<(usize, Option<Chunker>, Vec<Place>)> = Vec::new();
+        for place in places {
+            let lane = run.lane_of[place.draft];
+            let max_len = run.lanes[lane].chunker.max_len();
+            let chunker = fixed.map(|len| Chunker::fixed(len, max_len));
+            // Pieces of one length are the same for all repositories.
+            let is_alike =
+                |(other, cuts, _): &&mut (usize, Option<Chunker>, Vec<Place>)| match (&chunker, cuts) {
+                    (Some(own), Some(theirs)) => own.max_len() == theirs.max_len(),
+                    _ => *other == lane,
+                };
+            match groups.iter_mut().find(is_alike) {
+                Some((_, _, places)) => places.push(place),
+                None => groups.push((lane, chunker, vec![place])),
+            }
+        }
+        let is_alone = groups.len() == 1;
+        let part = |(lane, chunker, places): (usize, Option<Chunker>, Vec<Place>)| {
+            // What one lane need not read, another may want.
+            let known = if is_alone { Known::of(&run.drafts, &places, open) } else { Known::default() };
+            Part { lane, chunker, known, file: FileAtWork::new(node.clone(), places, since) }
+        };
+        groups.into_iter().map(part).collect()
     }
 
     /// Reads a file to its end and gives the number of bytes, or the file's own error.
-    fn read_content(
+    fn read_parts(
         &mut self,
-        cutting: &Cutting<'_>,
+        parts: &[Part],
+        size: u64,
         open: &mut dyn OpenFile,
     ) -> Result<Result<u64, SourceError>, Stopped> {
-        let mut cursor = Cursor { start: self.filling()?.filled, scanned: 0, offset: 0 };
+        let lanes = &self.run.lanes;
+        let mut cuttings = Vec::with_capacity(parts.len());
+        for Part { lane, chunker, known, file } in parts {
+            let chunker = chunker.as_ref().unwrap_or(lanes[*lane].chunker);
+            let mut cutting = Cutting::new(*lane, chunker, known, file);
+            self.fillers[*lane].begin(&mut cutting, size)?;
+            cuttings.push(cutting);
+        }
+        let Some((first, others)) = cuttings.split_first_mut() else { return Ok(Ok(0)) };
+        let result = self.read_content(first, others, open)?;
+        if result.is_err() {
+            for cutting in &cuttings {
+                self.fillers[cutting.lane].drop_rest(cutting)?;
+            }
+        }
+        Ok(result)
+    }
+
+    fn read_content(
+        &mut self,
+        first: &mut Cutting<'_>,
+        others: &mut [Cutting<'_>],
+        open: &mut dyn OpenFile,
+    ) -> Result<Result<u64, SourceError>, Stopped> {
         // Where the source stands.
         let mut at = 0;
         loop {
-            self.take_over(cutting, &mut cursor)?;
-            self.make_room(&mut cursor)?;
-            let filling = self.filling()?;
-            let wanted = cursor.offset + (filling.filled - cursor.start) as u64;
+            let filler = &mut self.fillers[first.lane];
+            filler.take_over(first)?;
+            let wanted = filler.position(first)?;
             if at != wanted {
                 if let Err(error) = open.seek(wanted) {
-                    filling.filled = cursor.start;
                     return Ok(Err(error));
                 }
                 at = wanted;
             }
-            let end = (filling.filled + READ_BYTES).min(filling.arena.bytes.len());
-            match open.read(&mut filling.arena.bytes[filling.filled..end]) {
-                Ok(Piece::Data(len)) => {
-                    filling.filled += len;
-                    at += len as u64;
-                    self.cut(cutting, &mut cursor, false)?;
-                }
-                Ok(Piece::Hole(len)) => {
-                    at += len;
-                    self.fill_hole(cutting, &mut cursor, len)?;
-                }
-                Ok(Piece::End) => {
-                    self.cut(cutting, &mut cursor, true)?;
-                    if cutting.known.at(cursor.offset).is_none() {
-                        return Ok(Ok(cursor.offset));
-                    }
-                }
-                Err(error) => {
-                    self.filling()?.filled = cursor.start;
-                    return Ok(Err(error));
-                }
-            }
-        }
-    }
-
-    /// Takes chunks over from the parent as long as one begins here.
-    fn take_over(&mut self, cutting: &Cutting<'_>, cursor: &mut Cursor) -> Result<(), Stopped> {
-        if cursor.start != self.filling()?.filled {
-            return Ok(());
-        }
-        while let Some(chunk) = cutting.known.at(cursor.offset) {
-            cutting.file.add_known(chunk.id, chunk.len);
-            self.run.writer.rely(&BlobId::from(chunk.id));
-            cursor.offset += chunk.len;
-            self.run.context.tell(&Event::Progress { stage: Stage::Archive, items: 0, bytes: chunk.len });
-        }
-        Ok(())
-    }
-
-    /// Cuts off every chunk that is whole. Where a chunk begins that need not be read, the bytes behind are dropped.
-    fn cut(&mut self, cutting: &Cutting<'_>, cursor: &mut Cursor, last: bool) -> Result<(), Stopped> {
-        let Cutting { chunker, known, file } = cutting;
-        let filling = self.filling()?;
-        loop {
-            let bytes = &filling.arena.bytes[cursor.start..filling.filled];
-            let Some(len) = chunker.cut(bytes, cursor.scanned, last) else {
-                cursor.scanned = bytes.len();
-                return Ok(());
+            let piece = match open.read(filler.room(first)?) {
+                Ok(piece) => piece,
+                Err(error) => return Ok(Err(error)),
             };
-            let range = cursor.start..cursor.start + len;
-            *cursor = Cursor { start: range.end, scanned: 0, offset: cursor.offset + len as u64 };
-            let at = file.add_chunk(len);
-            filling.chunks.push(Chunk { file: (*file).clone(), at, bytes: ChunkBytes::Arena(range) });
-            if known.at(cursor.offset).is_some() {
-                filling.filled = cursor.start;
-                return Ok(());
+            at += match piece {
+                Piece::Data(len) => len as u64,
+                Piece::Hole(len) => len,
+                Piece::End => 0,
+            };
+            for other in others.iter_mut() {
+                self.pass_on(first.lane, other, piece)?;
+            }
+            self.fillers[first.lane].take(first, piece)?;
+            if piece == Piece::End && first.known.at(first.offset).is_none() {
+                return Ok(Ok(first.offset));
             }
         }
     }
 
-    /// Zeros that were not read. Whole chunks of zeros are not even written to memory.
-    fn fill_hole(&mut self, cutting: &Cutting<'_>, cursor: &mut Cursor, len: u64) -> Result<(), Stopped> {
-        let end = cursor.offset + (self.filling()?.filled - cursor.start) as u64 + len;
-        let zeros_cut = cutting.chunker.zero_chunk_len();
-        loop {
-            let filling = self.filling()?;
-            let is_between = cursor.start == filling.filled;
-            let left = end - cursor.offset - (filling.filled - cursor.start) as u64;
-            if left == 0 || (is_between && cutting.known.at(cursor.offset).is_some()) {
-                return Ok(());
-            }
-            if let Some(cut) = zeros_cut
-                && is_between
-                && left >= cut as u64
-            {
-                let at = cutting.file.add_chunk(cut);
-                let bytes = ChunkBytes::Zeros(cut);
-                filling.chunks.push(Chunk { file: cutting.file.clone(), at, bytes });
-                cursor.offset += cut as u64;
-                continue;
-            }
-            self.make_room(cursor)?;
-            let filling = self.filling()?;
-            let room = READ_BYTES.min(filling.arena.bytes.len() - filling.filled);
-            let step = usize::try_from(left).unwrap_or(room).min(room);
-            filling.arena.bytes[filling.filled..filling.filled + step].fill(0);
-            filling.filled += step;
-            self.cut(cutting, cursor, false)?;
-        }
-    }
-
-    /// Makes sure that something can be read into the arena; an unfinished chunk moves to the next one.
-    fn make_room(&mut self, cursor: &mut Cursor) -> Result<(), Stopped> {
-        let filling = self.filling()?;
-        if filling.filled < filling.arena.bytes.len() {
-            return Ok(());
-        }
-        let mut carry = mem::take(&mut self.carry);
-        let filling = self.filling()?;
-        carry.clear();
-        carry.extend_from_slice(&filling.arena.bytes[cursor.start..filling.filled]);
-        self.flush()?;
-        // Only a large arena is sure to hold a whole chunk; a small file may have grown.
-        self.size = ArenaSize::Large;
-        let filling = self.filling()?;
-        filling.arena.bytes[..carry.len()].copy_from_slice(&carry);
-        filling.filled = carry.len();
-        cursor.start = 0;
-        self.carry = carry;
-        Ok(())
-    }
-
-    /// The batch being filled; waits for a free arena if there is none.
-    fn filling(&mut self) -> Result<&mut Filling, Stopped> {
-        if self.current.is_none() {
-            let arena = self.run.arenas.take(self.size).ok_or(Stopped)?;
-            self.current = Some(Filling { arena, filled: 0, chunks: Vec::new() });
-        }
-        self.current.as_mut().ok_or(Stopped)
-    }
-
-    /// Hands the batch over to the workers.
-    fn flush(&mut self) -> Result<(), Stopped> {
-        let Some(Filling { arena, filled, chunks }) = self.current.take() else { return Ok(()) };
-        if chunks.is_empty() {
-            return self.run.arenas.give_back(arena).map_err(|_| Stopped);
-        }
-        self.run.batches.push(Batch { arena, chunks }, filled as u64).map_err(|_| Stopped)
+    /// Gives another lane what has just come into the first one's room.
+    fn pass_on(&mut self, first: usize, to: &mut Cutting<'_>, piece: Piece) -> Result<(), Stopped> {
+        let Piece::Data(len) = piece else { return self.fillers[to.lane].take(to, piece) };
+        let [from, filler] = self.fillers.get_disjoint_mut([first, to.lane]).map_err(|_| Stopped)?;
+        filler.copy(to, from.written(len)?)
     }
 
     /// Tells a file that became longer or shorter while it was read.
-    fn look_again(&self, path: &std::path::Path, meta: &EntryMeta, open: &mut dyn OpenFile, read: u64) {
+    fn look_again(
+        &self,
+        path: &Path,
+        meta: &EntryMeta,
+        open: &mut dyn OpenFile,
+        read: u64,
+        skip: impl Fn(Problem),
+    ) {
         if read == meta.size {
             return;
         }
@@ -362,24 +239,12 @@ impl FileReader<'_, '_> {
             Err(_) => false,
         };
         if changed {
-            self.run.skip(path, Problem::SizeChanged { path: path.to_owned(), expected: meta.size, read });
+            skip(Problem::SizeChanged { path: path.to_owned(), expected: meta.size, read });
         }
     }
-}
 
-/// How the chunks of the present file come about.
-struct Cutting<'f> {
-    chunker: &'f Chunker,
-    known: Known,
-    file: &'f Arc<FileAtWork>,
-}
-
-/// Where a reader is in a file.
-struct Cursor {
-    /// Where the unfinished chunk begins in the arena.
-    start: usize,
-    /// How many of its bytes were looked at already.
-    scanned: usize,
-    /// Where it begins in the file.
-    offset: u64,
+    /// Hands all batches over to the workers.
+    fn flush(&mut self) -> Result<(), Stopped> {
+        self.fillers.iter_mut().try_for_each(Filler::flush)
+    }
 }

@@ -9,7 +9,9 @@ use std::ops::Range;
 use crate::format::Node;
 use crate::fs::source::OpenFile;
 use crate::id::{BlobId, DataId};
+use crate::ops::archive::batch::Place;
 use crate::ops::archive::change::Parent;
+use crate::ops::archive::draft::Draft;
 
 /// A parent's chunks that are as they were, in order. 48 bytes each.
 #[derive(Debug, Default)]
@@ -24,8 +26,21 @@ pub(super) struct KnownChunk {
 }
 
 impl Known {
-    /// What need not be read of a file that was opened; nothing if the source does not say what changed.
-    pub(super) fn of(parent: Option<&Parent>, before: Option<&Node>, open: &dyn OpenFile) -> Self {
+    /// What need not be read of a file that was opened, for any of those who want it; nothing if the source does not
+    /// say what changed.
+    pub(super) fn of(drafts: &[Draft<'_>], places: &[Place], open: &dyn OpenFile) -> Self {
+        let of_one =
+            |place: &Place| Self::of_one(drafts[place.draft].base.parent, place.before.as_ref(), open);
+        let Some((first, others)) = places.split_first() else { return Self::default() };
+        let mut known = of_one(first);
+        for place in others {
+            let other = of_one(place);
+            known.0.retain(|chunk| other.at(chunk.offset) == Some(*chunk));
+        }
+        known
+    }
+
+    fn of_one(parent: Option<&Parent>, before: Option<&Node>, open: &dyn OpenFile) -> Self {
         let (Some(parent), Some(before)) = (parent, before) else { return Self::default() };
         match open.changes_since(parent.id()) {
             Some(changes) => Self(untouched(parent.chunks(before), changes, open.meta().size)),

@@ -12,47 +12,48 @@
 //! in bytes where the things are of different sizes: memory is about 50 MiB of batches, and the packs of the
 //! writer. What cannot be read is left out, told and listed in the report; the rest is saved.
 //!
+//! With several destinations all of this happens once, but for what is each repository's own: its draft of the snapshot
+//! with slots, assembler and writer. A chunk is cut and named once for all repositories that cut alike.
+//!
 //! Before the snapshot is saved, and once more after it is visible, `commit.rs` looks whether everything is there
 //! that it relies on. What somebody removed meanwhile is stored again: from where it still lies, else by one more round.
 
+mod backup;
 mod batch;
 mod change;
 mod commit;
+mod destination;
 mod directory;
+mod draft;
 mod edit;
 mod file;
 mod known;
+mod lane;
 mod options;
 mod report;
 mod run;
 mod scan;
 mod tree;
 mod walker;
+mod wish;
+mod work;
 
 pub use change::ParentChoice;
+pub use destination::Destination;
 pub use edit::ChangedPaths;
 pub use options::{ArchiveOptions, Origin};
 pub use report::{ArchiveError, Lost, Problem, Report, Skipped};
 
+use std::convert::Infallible;
 use std::path::PathBuf;
-use std::sync::{Arc, PoisonError};
 
-use crate::context::{Added, Context, Event, Stage};
-use crate::format::Snapshot;
-use crate::fs::source::targets::{self, TargetTree};
-use crate::fs::source::{Links, Source};
-use crate::id::{Id, TreeId};
-use crate::ops::archive::change::Parent;
-use crate::ops::archive::commit::Rests;
+use crate::context::Context;
+use crate::fs::source::Source;
+use crate::ops::archive::backup::Backup;
 use crate::ops::archive::run::Run;
-use crate::repository::{
-    IndexError, IndexPart, LockGuard, LockKind, Reader, Reliance, Repository, WriteError, Writer,
-};
-use crate::snapshots::Stored;
-use crate::time::Time;
-
-/// So often everything is gone through at most, when what was relied on is removed meanwhile.
-const ROUNDS_MAX: u32 = 3;
+use crate::ops::archive::wish::Wish;
+use crate::parallel;
+use crate::repository::Repository;
 
 /// Saves `targets` of a source as a new snapshot.
 ///
@@ -72,159 +73,81 @@ pub fn archive(
     targets: &[PathBuf],
     options: &ArchiveOptions,
 ) -> Result<Report, ArchiveError> {
+    let destination = Destination::new(context, repository, options);
+    let results = archive_several(context, &[destination], source, targets, options);
+    results.into_iter().next().unwrap_or(Err(ArchiveError::Empty))
+}
+
+/// Saves `targets` of a source as a new snapshot in each of several repositories, and reads them once for all.
+///
+/// A file is read if any of the repositories needs its content, and then once; it is cut and its chunks are named once
+/// for all repositories that [cut alike](crate::chunker). Each result is what [`archive`] would have given for this one,
+/// in the order of the destinations: a repository that fails does not stop the others. They go at the pace of the
+/// slowest.
+///
+/// What a destination says takes the place of what the options say. `context` is told how the reading goes, and stops
+/// everything.
+pub fn archive_several(
+    context: &Context,
+    destinations: &[Destination<'_>],
+    source: &dyn Source,
+    targets: &[PathBuf],
+    options: &ArchiveOptions,
+) -> Vec<Result<Report, ArchiveError>> {
     let start = context.now();
-    let lock = match &options.lock {
-        Some(lock) => repository.lock(context, LockKind::Shared, lock)?,
-        None => LockGuard::none(),
-    };
-    let plan = targets::plan(&options.cwd, targets, source);
-    let snapshot = new_snapshot(options, &plan.paths, options.time.unwrap_or(start));
-    let missing = missing_targets(source, &plan)?;
-    let parent = change::choose_parent(context, repository, &snapshot, &options.parent)?;
-    context.tell(&Event::Parent { id: parent.as_ref().map(|stored| stored.id) });
-    let backup = Backup { context, repository, source, options, lock: &lock, start, parent, snapshot };
+    let wish = Wish { source, targets, options };
+    let mut results = Results(destinations.iter().map(|_| None).collect());
+    let locked = results.each(destinations.iter().enumerate().collect(), |destination: &Destination<'_>| {
+        Ok((destination, destination.lock()?))
+    });
 
-    let mut added = Added::default();
-    let mut round = backup.round(1, plan, missing, &mut added)?;
-    for number in 2..=ROUNDS_MAX {
-        let lost = match round {
-            Outcome::Saved(report) => return Ok(*report),
-            Outcome::Lost(lost) => lost,
+    let plan = wish.plan();
+    let missing = wish.missing(&plan);
+    let begun = results.each(locked, |(destination, lock)| {
+        if let Err(first) = &missing {
+            return Err(ArchiveError::NoTarget { first: first.clone() });
+        }
+        let backup = Backup::begin(destination, wish, lock, start, wish.snapshot(&plan, start))?;
+        let round = backup.open_round(1)?;
+        Ok((backup, round))
+    });
+    if let Ok(missing) = missing
+        && !begun.is_empty()
+    {
+        let drafts = begun.iter().map(|(_, (backup, round))| backup.draft(round)).collect();
+        let drafted = Run::new(context, wish, drafts).execute(plan, missing);
+        let drafted = begun.into_iter().zip(drafted).map(|((at, begun), drafted)| (at, (begun, drafted)));
+        let saved =
+            results.each(drafted.collect(), |((backup, round), drafted)| backup.finish(round, drafted));
+        for (at, report) in saved {
+            results.0[at] = Some(Ok(report));
+        }
+    }
+    results.0.into_iter().map(|result| result.unwrap_or(Err(ArchiveError::Empty))).collect()
+}
+
+/// Results by destination, as far as there are any.
+struct Results(Vec<Option<Result<Report, ArchiveError>>>);
+
+impl Results {
+    /// Takes a step for every destination that is still at it, side by side. Who fails has its result by that.
+    fn each<T: Send, R: Send>(
+        &mut self,
+        items: Vec<(usize, T)>,
+        step: impl Fn(T) -> Result<R, ArchiveError> + Sync,
+    ) -> Vec<(usize, R)> {
+        let step = |(at, item)| Ok::<_, Infallible>((at, step(item)));
+        let Ok(steps) = match items.len() {
+            0 | 1 => items.into_iter().map(step).collect(),
+            threads => parallel::map(threads, items, step),
         };
-        if source.reads_once() {
-            return Err(lost.into());
-        }
-        context.tell(&Event::Warning { error: &lost });
-        let plan = targets::plan(&options.cwd, targets, source);
-        let missing = missing_targets(source, &plan)?;
-        round = backup.round(number, plan, missing, &mut added)?;
-    }
-    match round {
-        Outcome::Saved(report) => Ok(*report),
-        Outcome::Lost(lost) => Err(lost.into()),
-    }
-}
-
-/// What is the same in every round.
-struct Backup<'a> {
-    context: &'a Context,
-    repository: &'a Repository,
-    source: &'a dyn Source,
-    options: &'a ArchiveOptions,
-    lock: &'a LockGuard,
-    start: Time,
-    parent: Option<Stored>,
-    snapshot: Snapshot,
-}
-
-/// What became of a round.
-enum Outcome {
-    /// There is a snapshot, or none is wanted.
-    Saved(Box<Report>),
-    /// What the snapshot needs was removed meanwhile and cannot be had but from the source; there is no snapshot.
-    Lost(Lost),
-}
-
-impl Backup<'_> {
-    /// Goes through everything once. Whatever the index of this round does not list is read from the source.
-    fn round(
-        &self,
-        number: u32,
-        plan: TargetTree,
-        missing: Vec<Skipped>,
-        added: &mut Added,
-    ) -> Result<Outcome, ArchiveError> {
-        let Self { context, repository, options, .. } = *self;
-        // Once somebody has removed packs, an index file that was saved too late may list one of them.
-        let existing = if number == 1 { None } else { Some(repository.packs().map_err(IndexError::from)?) };
-        let loaded = repository.load_index_part(context, IndexPart { existing, ..IndexPart::default() })?;
-        for (_, error) in &loaded.unreadable {
-            context.tell(&Event::Warning { error });
-        }
-        let index = Arc::new(loaded.index);
-        let reader = || Reader::new(repository, index.clone());
-        let parent =
-            self.parent.clone().map(|stored| Parent::new(context, reader(), stored, &options.origin));
-
-        let writer = Writer::start(context, repository, index.clone(), options.writer.clone());
-        let mut run =
-            Run::new(context, self.source, options, parent.as_ref(), repository.chunker()?, &writer);
-        run.is_first_round = number == 1;
-        run.report_missing(missing);
-        let outcome = run.execute(plan);
-        let kept = std::mem::take(&mut *run.kept_trees());
-        let Run { found, .. } = run;
-        let root = match outcome {
-            // What stopped the writer says the writer.
-            Err(ArchiveError::Write(WriteError::Stopped)) => {
-                writer.finish()?;
-                return Err(WriteError::Stopped.into());
+        let mut left = Vec::with_capacity(steps.len());
+        for (at, result) in steps {
+            match result {
+                Ok(item) => left.push((at, item)),
+                Err(error) => self.0[at] = Some(Err(error)),
             }
-            other => other?,
-        };
-        let mut receipt = writer.finish()?;
-
-        let mut found = found.into_inner().unwrap_or_else(PoisonError::into_inner);
-        found.count_added(*added);
-        *added = found.added();
-        let summary = found.summary(self.start, context.now());
-        let snapshot = Snapshot {
-            parent: parent.as_ref().map(Parent::id),
-            tree: root,
-            summary: Some(summary.clone()),
-            ..self.snapshot.clone()
-        };
-        let unchanged = parent.as_ref().is_some_and(|parent| parent.tree() == root);
-        let id = if options.skip_if_unchanged && unchanged {
-            None
-        } else {
-            let relied =
-                receipt.take_relied().expect("a receipt that was just given tells what it relies on");
-            let rests = Rests { reliance: Reliance::new(relied, loaded.files), kept, old: reader() };
-            match self.commit(&snapshot, &receipt, rests)? {
-                Ok(id) => Some(id),
-                Err(lost) => return Ok(Outcome::Lost(lost)),
-            }
-        };
-        Ok(Outcome::Saved(Box::new(Report { id, snapshot, summary, skipped: found.skipped, receipt })))
-    }
-}
-
-fn new_snapshot(options: &ArchiveOptions, paths: &[PathBuf], time: Time) -> Snapshot {
-    let Origin { hostname, username, uid, gid } = options.origin.clone();
-    Snapshot {
-        time,
-        parent: None,
-        tree: TreeId(Id::new([0; 32])),
-        paths: paths.iter().map(|path| path.to_string_lossy().into_owned()).collect(),
-        hostname,
-        username,
-        uid,
-        gid,
-        excludes: options.excludes_on_record.clone(),
-        tags: options.tags.clone(),
-        original: None,
-        program_version: options.program_version.clone(),
-        summary: None,
-        unknown: Vec::new(),
-    }
-}
-
-/// Which targets do not exist; an error if none does.
-fn missing_targets(source: &dyn Source, plan: &TargetTree) -> Result<Vec<Skipped>, ArchiveError> {
-    let mut missing: Vec<Skipped> = Vec::new();
-    for path in &plan.paths {
-        if let Err(error) = source.stat(path, Links::Keep)
-            && !missing.iter().any(|skipped| &skipped.path == path)
-        {
-            missing.push(Skipped { stage: Stage::Scan, path: path.clone(), problem: error.into() });
         }
+        left
     }
-    let all = |path: &PathBuf| missing.iter().any(|skipped| &skipped.path == path);
-    if plan.paths.iter().all(all) {
-        return Err(ArchiveError::NoTarget {
-            first: missing.into_iter().next().map(|skipped| skipped.problem),
-        });
-    }
-    Ok(missing)
 }

@@ -32,7 +32,7 @@ pub struct Report {
 }
 
 /// Something that could not be saved, or not as it should.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Skipped {
     /// While doing what.
     pub stage: Stage,
@@ -43,7 +43,7 @@ pub struct Skipped {
 }
 
 /// What was wrong with one entry.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum Problem {
     /// It could not be read; it is not in the snapshot. Or its extended attributes are not.

@@ -1,43 +1,35 @@
-//! One run: the threads, the queues between them, and what they find out together.
+//! One run: the threads, the queues between them, and the drafts that they work on together.
 
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
-use crate::chunker::Chunker;
-use crate::context::{Added, Change, Context, Event, Stage};
-use crate::format::Node;
+use crate::context::{Cancelled, Context, Event, Stage};
 use crate::fs::FaultKind;
 use crate::fs::metadata::Names;
 use crate::fs::source::Source;
 use crate::fs::source::targets::TargetTree;
-use crate::id::TreeId;
-use crate::ops::archive::batch::{Arenas, Batch, FileAtWork, FinishedFile};
-use crate::ops::archive::change::{Parent, compare};
-use crate::ops::archive::directory::{Directory, Slot};
+use crate::ops::archive::batch::{Batch, FileAtWork, Place};
+use crate::ops::archive::draft::{Draft, Drafted};
+use crate::ops::archive::lane::{Lane, lanes};
 use crate::ops::archive::options::ArchiveOptions;
-use crate::ops::archive::report::{ArchiveError, Found, Problem, Skipped};
+use crate::ops::archive::report::{ArchiveError, Problem, Skipped};
+use crate::ops::archive::wish::Wish;
 use crate::parallel::{self, Budget, Queue};
-use crate::repository::Writer;
 
 /// Threads that open and read files. More than cores: opening a cold file waits for the disk.
-const READERS: usize = 8;
+pub(super) const READERS: usize = 8;
 /// Files that wait for a reader.
 const FILES_WAITING_MAX: u64 = 2048;
-/// Complete directories that wait for the assembler.
-const DIRECTORIES_WAITING_MAX: u64 = 1024;
 
-/// A file to be read.
+/// A file to be read, for all who want it.
 #[derive(Debug)]
 pub(super) struct FileJob {
-    pub(super) slot: Slot,
     /// Its name in the snapshot.
     pub(super) name: Vec<u8>,
     /// Where it is on the source.
     pub(super) path: std::path::PathBuf,
-    /// The parent snapshot's entry.
-    pub(super) before: Option<Node>,
+    pub(super) places: Vec<Place>,
 }
 
 /// Everything the threads of a run share.
@@ -45,67 +37,52 @@ pub(super) struct Run<'a> {
     pub(super) context: &'a Context,
     pub(super) source: &'a dyn Source,
     pub(super) options: &'a ArchiveOptions,
-    pub(super) parent: Option<&'a Parent>,
-    pub(super) writer: &'a Writer,
-    pub(super) chunker: Chunker,
+    /// One for each destination.
+    pub(super) drafts: Vec<Draft<'a>>,
+    /// The ways in which files are cut.
+    pub(super) lanes: Vec<Lane<'a>>,
+    /// By draft, the lane.
+    pub(super) lane_of: Vec<usize>,
     pub(super) names: Names,
     pub(super) files: Queue<FileJob>,
     pub(super) batches: Queue<Batch>,
-    pub(super) arenas: Arenas,
     pub(super) large_files: Budget,
-    pub(super) found: Mutex<Found>,
-    /// In a later one, what was removed meanwhile is no news.
-    pub(super) is_first_round: bool,
-    /// Directories taken over from the parent without a look at what lies below.
-    kept_trees: Mutex<Vec<TreeId>>,
-    /// Whether the root is complete, or never will be.
-    pub(super) over: AtomicBool,
-    directories: Queue<Arc<Directory>>,
     readers_left: AtomicUsize,
-    workers_left: AtomicUsize,
-    error: Mutex<Option<ArchiveError>>,
+    workers: usize,
 }
 
 impl<'a> Run<'a> {
-    pub(super) fn new(
-        context: &'a Context,
-        source: &'a dyn Source,
-        options: &'a ArchiveOptions,
-        parent: Option<&'a Parent>,
-        chunker: Chunker,
-        writer: &'a Writer,
-    ) -> Self {
+    pub(super) fn new(context: &'a Context, wish: Wish<'a>, drafts: Vec<Draft<'a>>) -> Self {
+        let Wish { source, options, .. } = wish;
         let workers = parallel::cores();
-        let chunk_len_max = chunker.max_len();
+        let (lanes, lane_of) = lanes(&drafts, workers);
+        let chunk_len_max = lanes.iter().map(|lane| lane.chunker.max_len()).max().unwrap_or(1);
         Self {
             context,
             source,
             options,
-            parent,
-            writer,
-            chunker,
+            drafts,
+            lanes,
+            lane_of,
             names: Names::system(),
             files: Queue::new(FILES_WAITING_MAX),
             batches: Queue::new(chunk_len_max as u64),
-            arenas: Arenas::new(READERS + workers + 2, workers + 2, chunk_len_max),
             large_files: Budget::new(options.read_concurrency.max(1) as u64),
-            found: Mutex::default(),
-            is_first_round: true,
-            kept_trees: Mutex::default(),
-            over: AtomicBool::new(false),
-            directories: Queue::new(DIRECTORIES_WAITING_MAX),
             readers_left: AtomicUsize::new(READERS),
-            workers_left: AtomicUsize::new(workers),
-            error: Mutex::default(),
+            workers,
         }
     }
 
-    /// The story: starts everybody, waits for the root tree.
-    pub(super) fn execute(&self, plan: TargetTree) -> Result<TreeId, ArchiveError> {
+    /// The story: starts everybody, waits for the root trees.
+    pub(super) fn execute(self, plan: TargetTree, missing: Vec<Skipped>) -> Vec<Drafted> {
+        for Skipped { stage, path, problem } in missing {
+            for draft in &self.drafts {
+                draft.skip(stage, &path, problem.clone());
+            }
+        }
         self.context.tell(&Event::Begin { stage: Stage::Archive, total: 0, bytes: 0 });
-        let workers = self.workers_left.load(Ordering::Relaxed);
-        let root = parallel::scope(|scope| {
-            for _ in 0..workers {
+        parallel::scope(|scope| {
+            for _ in 0..self.workers {
                 scope.spawn("worker", || self.guarded(|| self.work()));
             }
             for _ in 0..READERS {
@@ -116,43 +93,64 @@ impl<'a> Run<'a> {
                 scope.spawn("scanner", || self.scan(targets));
             }
             scope.spawn("walker", || self.guarded(|| self.walk(plan)));
-            let mut root = None;
-            self.guarded(|| {
-                root = self.assemble()?;
-                Ok(())
-            });
-            self.abandon();
-            root
+            let Some((first, others)) = self.drafts.split_first() else { return };
+            for draft in others {
+                scope.spawn("assembler", || self.guarded(|| self.assemble(draft)));
+            }
+            self.guarded(|| self.assemble(first));
         });
         self.context.tell(&Event::End { stage: Stage::Archive });
-        match self.error.lock().unwrap_or_else(PoisonError::into_inner).take() {
-            Some(error) => Err(error),
-            None => root.ok_or(ArchiveError::Empty),
-        }
+        self.drafts.into_iter().map(Draft::into_drafted).collect()
     }
 
-    /// Runs a thread's part; its error, or panic, ends everybody's.
-    fn guarded(&self, part: impl FnOnce() -> Result<(), ArchiveError>) {
+    fn assemble(&self, draft: &Draft<'_>) -> Result<(), Cancelled> {
+        match draft.assemble() {
+            Ok(root) => draft.set_root(root),
+            Err(error) => draft.fail(error),
+        }
+        draft.end();
+        self.end_if_all_are_over();
+        Ok(())
+    }
+
+    /// Runs a thread's part. A request to stop, or a panic, ends everybody's.
+    fn guarded(&self, part: impl FnOnce() -> Result<(), Cancelled>) {
         let bail = Bail(self);
-        if let Err(error) = part() {
-            self.fail(error);
+        if let Err(stopped) = part() {
+            self.fail_all(|| stopped.into());
         }
         drop(bail);
     }
 
-    /// Ends the run; the first error is the one that is told.
-    fn fail(&self, error: ArchiveError) {
-        self.error.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+    /// Ends one draft; the others go on.
+    pub(super) fn fail(&self, draft: &Draft<'_>, error: ArchiveError) {
+        draft.fail(error);
+        self.end_if_all_are_over();
+    }
+
+    /// Ends every draft for the same reason.
+    fn fail_all(&self, error: impl Fn() -> ArchiveError) {
+        self.drafts.iter().filter(|draft| !draft.is_over()).for_each(|draft| draft.fail(error()));
         self.abandon();
+    }
+
+    /// Whether nobody needs anything any more.
+    pub(super) fn is_over(&self) -> bool {
+        self.drafts.iter().all(Draft::is_over)
+    }
+
+    fn end_if_all_are_over(&self) {
+        if self.is_over() {
+            self.abandon();
+        }
     }
 
     /// Lets every thread end at its next step.
     fn abandon(&self) {
-        self.over.store(true, Ordering::Release);
+        self.drafts.iter().for_each(Draft::end);
         self.files.abandon();
         self.batches.abandon();
-        self.arenas.abandon();
-        self.directories.abandon();
+        self.lanes.iter().for_each(|lane| lane.arenas.abandon());
     }
 
     /// The last reader closes the queue behind it.
@@ -162,86 +160,33 @@ impl<'a> Run<'a> {
         }
     }
 
-    pub(super) fn next_directory(&self) -> Option<Arc<Directory>> {
-        self.directories.pop()
-    }
-
-    /// Fills a slot; a directory that is complete by that goes to the assembler.
-    pub(super) fn fill(&self, slot: Slot, node: Option<Node>) {
-        if let Some(directory) = slot.fill(node) {
-            self.complete(directory);
+    /// A file whose chunks are all stored gets its entries.
+    pub(super) fn finish_file(&self, file: &FileAtWork) {
+        let (node, bytes) = file.take();
+        let Some((last, others)) = file.places.split_last() else { return };
+        for place in others {
+            self.drafts[place.draft].finish_file(place, node.clone(), bytes, file.since);
         }
+        self.drafts[last.draft].finish_file(last, node, bytes, file.since);
     }
 
-    pub(super) fn complete(&self, directory: Arc<Directory>) {
-        // Closed means that the run has failed already.
-        let _ = self.directories.push(directory, 1);
-    }
-
-    /// A file whose chunks are all stored gets its entry.
-    pub(super) fn finish_file(&self, file: &FileAtWork, finished: FinishedFile) {
-        let FinishedFile { node, slot, bytes, added } = finished;
-        match &node {
-            Some(node) => self.count_file(node, file.before.as_ref(), &slot, bytes, added, file.since),
-            None => self.found().count_added(added),
-        }
-        self.fill(slot, node);
-    }
-
-    /// Counts and tells a file that is in the snapshot now.
-    pub(super) fn count_file(
+    /// Something could not be saved as it should, in any of these drafts.
+    pub(super) fn skip(
         &self,
-        node: &Node,
-        before: Option<&Node>,
-        slot: &Slot,
-        bytes: u64,
-        added: Added,
-        since: std::time::Duration,
+        drafts: impl IntoIterator<Item = usize>,
+        path: &Path,
+        problem: impl Into<Problem>,
     ) {
-        let change = compare(node, before);
-        self.found().count_file(change, bytes, added);
-        self.context.tell(&Event::Progress { stage: Stage::Archive, items: 1, bytes: 0 });
-        let duration = self.context.clock.elapsed().saturating_sub(since);
-        let path = slot.directory.item.join(name_of(node));
-        self.context.tell(&Event::Archived { path: &path, is_dir: false, change, added, duration });
-    }
-
-    /// Counts and tells a directory that is in the snapshot now.
-    pub(super) fn count_dir(&self, directory: &Directory, change: Change, added: Added) {
-        let mut found = self.found();
-        found.count_dir(change);
-        found.count_added(added);
-        drop(found);
-        let duration = std::time::Duration::ZERO;
-        self.context.tell(&Event::Archived { path: &directory.item, is_dir: true, change, added, duration });
-    }
-
-    /// Something could not be saved as it should.
-    pub(super) fn skip(&self, path: &Path, problem: impl Into<Problem>) {
-        let problem = match problem.into() {
+        match problem.into() {
             Problem::Source(error) if error.kind() == FaultKind::Broken => {
-                return self.fail(ArchiveError::Source(error));
+                self.fail_all(|| ArchiveError::Source(error.clone()));
             }
-            problem => problem,
-        };
-        self.context.tell(&Event::Skipped { stage: Stage::Archive, path, error: &problem });
-        self.found().skipped.push(Skipped { stage: Stage::Archive, path: path.to_owned(), problem });
-    }
-
-    pub(super) fn report_missing(&self, missing: Vec<Skipped>) {
-        for skipped in &missing {
-            let Skipped { stage, path, problem } = skipped;
-            self.context.tell(&Event::Skipped { stage: *stage, path, error: problem });
+            problem => {
+                for draft in drafts {
+                    self.drafts[draft].skip(Stage::Archive, path, problem.clone());
+                }
+            }
         }
-        self.found().skipped.extend(missing);
-    }
-
-    pub(super) fn kept_trees(&self) -> MutexGuard<'_, Vec<TreeId>> {
-        self.kept_trees.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub(super) fn found(&self) -> MutexGuard<'_, Found> {
-        self.found.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -254,8 +199,4 @@ impl Drop for Bail<'_, '_> {
             self.0.abandon();
         }
     }
-}
-
-fn name_of(node: &Node) -> &std::ffi::OsStr {
-    std::os::unix::ffi::OsStrExt::from_bytes(&node.name)
 }

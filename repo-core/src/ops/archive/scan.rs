@@ -6,7 +6,6 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use crate::context::{Event, Silent, Stage};
 use crate::format::NodeKind;
@@ -40,7 +39,7 @@ impl Run<'_> {
         }
         let mut done = 0;
         while let Some(directory) = directories.pop() {
-            if self.is_over() {
+            if self.is_over() || self.context.cancel.is_cancelled() {
                 return;
             }
             self.count_entries(&directory, &mut directories, &mut count);
@@ -52,10 +51,6 @@ impl Run<'_> {
         self.tell_total(Stage::Scan, &count);
         self.tell_total(Stage::Archive, &count);
         self.context.tell(&Event::End { stage: Stage::Scan });
-    }
-
-    fn is_over(&self) -> bool {
-        self.over.load(Ordering::Acquire) || self.context.cancel.is_cancelled()
     }
 
     fn tell_total(&self, stage: Stage, count: &Count) {

@@ -8,16 +8,16 @@ use crate::hash::sha256;
 use crate::id::{BlobId, TreeId};
 use crate::ops::archive::change::compare;
 use crate::ops::archive::directory::Directory;
+use crate::ops::archive::draft::Draft;
 use crate::ops::archive::report::ArchiveError;
-use crate::ops::archive::run::Run;
 use crate::repository::{BlobWriter, Saved};
 
-impl Run<'_> {
-    /// The story of the assembler. `None` if the run ended before the root was complete, or the root is empty.
+impl Draft<'_> {
+    /// The story of the assembler. `None` if the draft ended before the root was complete, or the root is empty.
     pub(super) fn assemble(&self) -> Result<Option<TreeId>, ArchiveError> {
-        let mut blobs = self.writer.blob_writer();
+        let mut blobs = self.base.writer.blob_writer();
         while let Some(directory) = self.next_directory() {
-            self.context.cancel.check()?;
+            self.base.context.cancel.check()?;
             if let Some(root) = self.store_upwards(&mut blobs, directory)? {
                 blobs.flush();
                 return Ok(Some(root));

@@ -1,7 +1,8 @@
 //! The walker: targets and everything below them, in the order of names.
 //!
 //! Directories are gone through one after the other, with an explicit stack. The walker only looks: files are
-//! handed to the readers, but for those whose content the parent snapshot has.
+//! handed to the readers, but for those whose content the parent snapshot has. What is seen goes to every draft that
+//! wants it.
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
@@ -10,28 +11,40 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::vec;
 
-use crate::context::{Added, Change, Event, Stage};
+use crate::context::{Added, Cancelled, Change};
 use crate::format::{Node, NodeKind, Xattr};
 use crate::fs::metadata::{EntryMeta, to_node};
-use crate::fs::source::targets::{TargetNode, TargetTree};
+use crate::fs::source::targets::{Role, TargetNode, TargetTree};
 use crate::fs::source::{Detail, Entry, Links, Listing};
-use crate::fs::{FaultKind, SourceError};
+use crate::fs::{FaultKind, Operation, SourceError};
 use crate::id::BlobId;
+use crate::ops::archive::batch::Place;
 use crate::ops::archive::change::ParentDir;
 use crate::ops::archive::directory::{Directory, Slot};
-use crate::ops::archive::report::{ArchiveError, Problem};
+use crate::ops::archive::report::Problem;
 use crate::ops::archive::run::{FileJob, Run};
 
 type Targets = BTreeMap<OsString, TargetNode>;
 
 /// A directory on the walker's stack.
 struct Level {
-    directory: Arc<Directory>,
-    /// What the parent snapshot has here.
-    before: ParentDir,
+    /// Where it lies on the source.
+    path: PathBuf,
+    /// Where it appears in the snapshots.
+    item: PathBuf,
+    /// What it is in each draft that wants it.
+    here: Vec<Here>,
     steps: vec::IntoIter<Step>,
     /// The file system to stay on, if so asked for.
     device: Option<u64>,
+}
+
+/// A directory in one of the drafts.
+struct Here {
+    draft: usize,
+    directory: Arc<Directory>,
+    /// What the parent snapshot has here.
+    before: ParentDir,
 }
 
 /// One thing to look at in a directory.
@@ -53,152 +66,185 @@ impl Step {
 
 /// An entry to look at, and where it belongs.
 struct Look<'l> {
-    level: &'l Level,
     name: &'l OsStr,
     path: PathBuf,
+    /// The drafts that want it.
+    wanted: Vec<Wanted<'l>>,
+}
+
+/// An entry in one of the drafts.
+struct Wanted<'l> {
+    draft: usize,
+    directory: &'l Arc<Directory>,
     before: Option<Node>,
+}
+
+impl Look<'_> {
+    fn drafts(&self) -> impl Iterator<Item = usize> {
+        self.wanted.iter().map(|wanted| wanted.draft)
+    }
 }
 
 impl Run<'_> {
     /// The story of the walker.
-    pub(super) fn walk(&self, plan: TargetTree) -> Result<(), ArchiveError> {
+    pub(super) fn walk(&self, plan: TargetTree) -> Result<(), Cancelled> {
         for problem in plan.problems {
             if !problem.is_vanished() {
                 let path = problem.path().to_owned();
-                self.skip(&path, problem);
+                self.skip(0..self.drafts.len(), &path, problem);
             }
         }
-        let root = Directory::new(PathBuf::from("/"), PathBuf::from("/"), None);
-        let before = self.parent.map(|parent| parent.dir(parent.tree(), Path::new("/"))).unwrap_or_default();
-        let mut levels =
-            vec![Level { directory: root, before, steps: target_steps(plan.nodes), device: None }];
+        let mut levels = vec![self.root(target_steps(plan.nodes))];
         while let Some(level) = levels.last_mut() {
             self.context.cancel.check()?;
             if let Some(step) = level.steps.next() {
-                let before = level.before.take(step.name().as_bytes());
-                if let Some(deeper) = self.step(level, step, before) {
+                let Level { here, path, item, device, .. } = level;
+                let wanted: Vec<Wanted<'_>> = here
+                    .iter_mut()
+                    .filter(|here| !self.drafts[here.draft].is_over())
+                    .map(|Here { draft, directory, before }| {
+                        let before = before.take(step.name().as_bytes());
+                        Wanted { draft: *draft, directory, before }
+                    })
+                    .collect();
+                if let Some(deeper) = self.step(path, item, *device, step, wanted) {
                     levels.push(deeper);
                 }
-            } else if let Some(Level { directory, .. }) = levels.pop()
-                && directory.seal()
-            {
-                self.complete(directory);
+            } else if let Some(Level { here, .. }) = levels.pop() {
+                for Here { draft, directory, .. } in here {
+                    if directory.seal() {
+                        self.drafts[draft].complete(directory);
+                    }
+                }
             }
         }
         self.files.close();
         Ok(())
     }
 
-    /// Looks at one thing; gives the directory to enter, if it is one.
-    fn step(&self, level: &Level, step: Step, before: Option<Node>) -> Option<Level> {
-        match step {
-            Step::Target(name, target) if !target.is_whole() => {
-                self.enter_waypoint(level, &name, target.path, target.children, before)
-            }
-            Step::Target(name, target) => {
-                let look = Look { level, name: &name, path: target.path, before };
-                let level = Entry { name: name.clone(), kind: None, meta: None };
-                self.look_at(look, level, target.children, None)
-            }
-            Step::Found(entry, targets) => {
-                let path = level.directory.path.join(&entry.name);
-                let name = entry.name.clone();
-                let is_dir = entry.kind == Some(NodeKind::Dir);
-                let named = targets
-                    .get(&name)
-                    .is_some_and(|target| target.role == crate::fs::source::targets::Role::Named);
-                if !named && self.options.select.leaves_out(&path, is_dir) {
-                    let target = targets.into_iter().next()?.1;
-                    return self.enter_waypoint(level, &name, path, target.children, before);
-                }
-                let below = targets.into_iter().next().map(|(_, target)| target.children).unwrap_or_default();
-                let look = Look { level, name: &name, path, before };
-                self.look_at(look, entry, below, level.device)
-            }
-        }
+    fn root(&self, steps: vec::IntoIter<Step>) -> Level {
+        let path = PathBuf::from("/");
+        let here = self.drafts.iter().enumerate().map(|(draft, its)| {
+            let directory = Directory::new(path.clone(), None);
+            Here { draft, directory, before: its.root_before() }
+        });
+        Level { here: here.collect(), item: path.clone(), path, steps, device: None }
     }
 
-    /// Whether somebody vouches that nothing at or below a path has changed, and the parent's entry is whole.
-    fn is_as_before(&self, path: &Path, node: &Node) -> bool {
-        let Some(changed) = &self.options.changed else { return false };
-        // In a later round nobody knows what is missing deeper down.
-        self.is_first_round
-            && !changed.touches(path)
-            && self.parent.is_some_and(|parent| parent.has_all_of(node))
+    /// Looks at one thing; gives the directory to enter, if it is one.
+    fn step(
+        &self,
+        dir: &Path,
+        item: &Path,
+        device: Option<u64>,
+        step: Step,
+        wanted: Vec<Wanted<'_>>,
+    ) -> Option<Level> {
+        if wanted.is_empty() {
+            return None;
+        }
+        match step {
+            Step::Target(name, target) if !target.is_whole() => {
+                let look = Look { name: &name, path: target.path, wanted };
+                self.enter_waypoint(look, item, target.children)
+            }
+            Step::Target(name, target) => {
+                let look = Look { name: &name, path: target.path, wanted };
+                let entry = Entry { name: name.clone(), kind: None, meta: None };
+                self.look_at(look, item, entry, target.children, None)
+            }
+            Step::Found(entry, targets) => {
+                let path = dir.join(&entry.name);
+                let name = entry.name.clone();
+                let is_dir = entry.kind == Some(NodeKind::Dir);
+                let named = targets.get(&name).is_some_and(|target| target.role == Role::Named);
+                let leaves_out = !named && self.options.select.leaves_out(&path, is_dir);
+                let look = Look { name: &name, path, wanted };
+                let target = targets.into_iter().next().map(|(_, target)| target.children);
+                if leaves_out {
+                    return self.enter_waypoint(look, item, target?);
+                }
+                self.look_at(look, item, entry, target.unwrap_or_default(), device)
+            }
+        }
     }
 
     /// An entry that is as it was, with all below it.
-    fn keep(&self, level: &Level, node: &Node) {
-        let slot = level.directory.reserve();
+    fn keep(&self, wanted: &Wanted<'_>, node: &Node) {
+        let draft = &self.drafts[wanted.draft];
+        let slot = wanted.directory.reserve();
         let since = self.context.clock.elapsed();
         for id in node.content.iter().flatten() {
-            self.writer.rely(&BlobId::from(*id));
+            draft.base.writer.rely(&BlobId::from(*id));
         }
-        self.kept_trees().extend(node.subtree);
+        draft.kept_trees().extend(node.subtree);
         if node.kind == NodeKind::Dir {
-            self.found().count_dir(Change::Unchanged);
+            draft.found().count_dir(Change::Unchanged);
         } else {
-            self.count_file(node, Some(node), &slot, node.size, Added::default(), since);
+            draft.count_file(node, Some(node), &slot, node.size, Added::default(), since);
         }
-        self.fill(slot, Some(node.clone()));
+        draft.fill(slot, Some(node.clone()));
     }
 
     /// A directory that only leads to targets; real metadata, but of its entries only those targets.
-    fn enter_waypoint(
-        &self,
-        level: &Level,
-        name: &OsStr,
-        path: PathBuf,
-        children: Targets,
-        before: Option<Node>,
-    ) -> Option<Level> {
-        let meta = match self.source.stat(&path, Links::Follow) {
+    fn enter_waypoint(&self, look: Look<'_>, item: &Path, children: Targets) -> Option<Level> {
+        let meta = match self.source.stat(&look.path, Links::Follow) {
             Ok(meta) => meta,
             Err(error) => {
                 // Targets below that do not exist were told already.
                 if !error.is_vanished() {
-                    self.skip(&path, error);
+                    self.skip(look.drafts(), &look.path, error);
                 }
                 return None;
             }
         };
         let meta = EntryMeta { kind: NodeKind::Dir, ..meta };
-        let xattrs = self.source.xattrs(&path, Links::Follow).found;
-        let node = self.node(name, &meta, xattrs);
-        Some(self.enter(level.directory.reserve(), path, name, node, before, target_steps(children), None))
+        let xattrs = self.source.xattrs(&look.path, Links::Follow).found;
+        let node = self.node(look.name, &meta, xattrs);
+        Some(self.enter(look, item, &node, target_steps(children), None))
     }
 
     /// An entry to archive, whatever it is.
-    fn look_at(&self, look: Look<'_>, entry: Entry, targets: Targets, device: Option<u64>) -> Option<Level> {
-        if targets.is_empty()
-            && let Some(node) = look.before.as_ref().filter(|node| self.is_as_before(&look.path, node))
-        {
-            self.keep(look.level, node);
-            return None;
+    fn look_at(
+        &self,
+        mut look: Look<'_>,
+        item: &Path,
+        entry: Entry,
+        targets: Targets,
+        device: Option<u64>,
+    ) -> Option<Level> {
+        if targets.is_empty() {
+            let Look { path, wanted, .. } = &mut look;
+            wanted.retain(|wanted| match &wanted.before {
+                Some(node) if self.drafts[wanted.draft].is_as_before(path, node) => {
+                    self.keep(wanted, node);
+                    false
+                }
+                _ => true,
+            });
+            if wanted.is_empty() {
+                return None;
+            }
         }
         let (kind, meta) = match self.kind_of(&look.path, entry) {
             Ok(known) => known,
             Err(error) => {
-                self.skip(&look.path, error);
+                self.skip(look.drafts(), &look.path, error);
                 return None;
             }
         };
         match kind {
-            NodeKind::Dir => self.enter_dir(look, targets, device),
-            NodeKind::File => {
-                self.look_at_file(look, meta.as_ref());
-                None
-            }
-            NodeKind::Socket => None,
+            NodeKind::Dir => return self.enter_dir(look, item, targets, device),
+            NodeKind::File => self.look_at_file(look, meta.as_ref()),
+            NodeKind::Socket => {}
             NodeKind::Symlink | NodeKind::Fifo | NodeKind::Device | NodeKind::CharDevice => {
-                self.look_at_special(look, meta);
-                None
+                self.look_at_special(&look, meta);
             }
             NodeKind::Irregular | NodeKind::Other(_) => {
-                self.skip(&look.path, Problem::UnknownKind { path: look.path.clone() });
-                None
+                self.skip(look.drafts(), &look.path, Problem::UnknownKind { path: look.path.clone() });
             }
         }
+        None
     }
 
     /// What an entry is, asking the source only if the listing did not say.
@@ -210,54 +256,55 @@ impl Run<'_> {
         }
     }
 
-    fn enter_dir(&self, look: Look<'_>, targets: Targets, device: Option<u64>) -> Option<Level> {
-        let Look { level, name, path, before } = look;
-        let slot = level.directory.reserve();
-        // Files of a directory that the parent knows are probably unchanged: their metadata will do.
+    fn enter_dir(&self, look: Look<'_>, item: &Path, targets: Targets, device: Option<u64>) -> Option<Level> {
+        // Files of a directory that a parent knows are probably unchanged: their metadata will do.
         let sizes_matter = self.options.select.file_bytes_max().is_some();
-        let known = before.as_ref().is_some_and(|node| node.subtree.is_some());
+        let has_tree =
+            |wanted: &Wanted<'_>| wanted.before.as_ref().is_some_and(|node| node.subtree.is_some());
+        let known = look.wanted.iter().any(has_tree);
         let detail = if known || sizes_matter || self.options.one_file_system {
             Detail::Metadata
         } else {
             Detail::Kinds
         };
-        let Listing { meta, xattrs, entries } = match self.source.list(&path, detail) {
+        let Listing { meta, xattrs, entries } = match self.source.list(&look.path, detail) {
             Ok(listing) => listing,
             Err(error) => {
-                self.skip(&path, error);
-                self.fill(slot, None);
+                self.skip(look.drafts(), &look.path, error);
                 return None;
             }
         };
         if let Some(problem) = xattrs.problem {
-            self.skip(&path, problem);
+            self.skip(look.drafts(), &look.path, problem);
         }
-        let node = self.node(name, &meta, xattrs.found);
+        let node = self.node(look.name, &meta, xattrs.found);
         let leaves_file_system = device.is_some_and(|device| device != meta.device);
-        let steps =
-            if leaves_file_system { Vec::new().into_iter() } else { self.steps(&path, entries, targets) };
+        let steps = if leaves_file_system {
+            Vec::new().into_iter()
+        } else {
+            self.steps(&look.path, entries, targets)
+        };
         let device = self.options.one_file_system.then_some(device.unwrap_or(meta.device));
-        Some(self.enter(slot, path, name, node, before, steps, device))
+        Some(self.enter(look, item, &node, steps, device))
     }
 
-    #[expect(clippy::too_many_arguments, reason = "a directory has that many parts")]
     fn enter(
         &self,
-        slot: Slot,
-        path: PathBuf,
-        name: &OsStr,
-        node: Node,
-        before: Option<Node>,
+        look: Look<'_>,
+        above: &Path,
+        node: &Node,
         steps: vec::IntoIter<Step>,
         device: Option<u64>,
     ) -> Level {
-        let item = slot.directory.item.join(name);
-        let parent_dir = match (self.parent, before.as_ref().and_then(|node| node.subtree)) {
-            (Some(parent), Some(tree)) => parent.dir(tree, &item),
-            _ => ParentDir::default(),
-        };
-        let directory = Directory::new(path, item, Some((node, slot, before)));
-        Level { directory, before: parent_dir, steps, device }
+        let Look { name, path, wanted } = look;
+        let item = above.join(name);
+        let here = wanted.into_iter().map(|Wanted { draft, directory, before }| {
+            let parent_dir = self.drafts[draft].dir_before(before.as_ref(), &item);
+            let own = (node.clone(), directory.reserve(), before);
+            let directory = Directory::new(item.clone(), Some(own));
+            Here { draft, directory, before: parent_dir }
+        });
+        Level { here: here.collect(), path, item, steps, device }
     }
 
     /// What to look at in a directory, in order; each entry with the targets at or below it.
@@ -279,78 +326,89 @@ impl Run<'_> {
     }
 
     fn look_at_file(&self, look: Look<'_>, meta: Option<&EntryMeta>) {
-        let Look { level, name, path, before } = look;
         let too_large =
             |meta: &EntryMeta| self.options.select.file_bytes_max().is_some_and(|max| meta.size > max);
         if meta.is_some_and(too_large) {
             return;
         }
-        let slot = level.directory.reserve();
-        if let (Some(parent), Some(meta), Some(old)) = (self.parent, meta, &before)
-            && parent.has_content_of(meta, old, &self.context.zone, self.options.change)
-        {
-            match self.lost_blob(old) {
-                None => return self.take_over(slot, name, &path, meta, old),
-                Some(blob) if self.is_first_round => {
-                    self.skip(&path, Problem::Healed { path: path.clone(), blob });
+        let Look { name, path, wanted } = look;
+        let mut places = Vec::new();
+        for Wanted { draft: number, directory, before } in wanted {
+            let draft = &self.drafts[number];
+            let slot = directory.reserve();
+            if let (Some(parent), Some(meta), Some(old)) = (draft.base.parent, meta, &before)
+                && parent.has_content_of(meta, old, &self.context.zone, self.options.change)
+            {
+                match draft.lost_blob(old) {
+                    None => {
+                        self.take_over(number, slot, name, &path, meta, old);
+                        continue;
+                    }
+                    Some(blob) if draft.base.is_first_round => {
+                        self.skip([number], &path, Problem::Healed { path: path.clone(), blob });
+                    }
+                    Some(_) => {}
                 }
-                Some(_) => {}
             }
+            places.push(Place::new(number, slot, before));
         }
-        let job = FileJob { slot, name: name.as_bytes().to_vec(), path, before };
-        // Closed means that the run has failed already.
-        let _ = self.files.push(job, 1);
-    }
-
-    /// A blob of a file's recorded content that the repository has lost. If there is none, the snapshot relies on all
-    /// of them.
-    fn lost_blob(&self, node: &Node) -> Option<BlobId> {
-        let content = node.content.as_deref().unwrap_or_default();
-        content.iter().map(|id| BlobId::from(*id)).find(|blob| !self.writer.rely(blob))
+        if !places.is_empty() {
+            let job = FileJob { name: name.as_bytes().to_vec(), path, places };
+            // Closed means that the run is over already.
+            let _ = self.files.push(job, 1);
+        }
     }
 
     /// A file whose content the parent has: new metadata, old content.
-    fn take_over(&self, slot: Slot, name: &OsStr, path: &Path, meta: &EntryMeta, old: &Node) {
+    fn take_over(&self, number: usize, slot: Slot, name: &OsStr, path: &Path, meta: &EntryMeta, old: &Node) {
+        let draft = &self.drafts[number];
         let since = self.context.clock.elapsed();
-        let xattrs = self.xattrs(path, meta, Some(old));
+        let xattrs = self.xattrs(path, meta, [(number, Some(old))]);
         let node = Node { content: old.content.clone(), ..self.node(name, meta, xattrs) };
-        self.context.tell(&Event::Progress { stage: Stage::Archive, items: 0, bytes: meta.size });
-        self.count_file(&node, Some(old), &slot, meta.size, Added::default(), since);
-        self.fill(slot, Some(node));
+        draft.tell_bytes(meta.size);
+        draft.count_file(&node, Some(old), &slot, meta.size, Added::default(), since);
+        draft.fill(slot, Some(node));
     }
 
     /// A link, pipe or device: all of it is metadata.
-    fn look_at_special(&self, look: Look<'_>, meta: Option<EntryMeta>) {
-        let Look { level, name, path, before } = look;
-        let slot = level.directory.reserve();
-        let meta = match meta.map_or_else(|| self.source.stat(&path, Links::Keep), Ok) {
+    fn look_at_special(&self, look: &Look<'_>, meta: Option<EntryMeta>) {
+        let Look { name, path, wanted } = look;
+        let meta = match meta.map_or_else(|| self.source.stat(path, Links::Keep), Ok) {
             Ok(meta) if matches!(meta.kind, NodeKind::File | NodeKind::Dir | NodeKind::Socket) => {
-                Err(SourceError::new(FaultKind::Changed, crate::fs::Operation::Stat, &path))
+                Err(SourceError::new(FaultKind::Changed, Operation::Stat, path))
             }
             other => other,
         };
         match meta {
             Ok(meta) => {
-                let node = self.node(name, &meta, self.xattrs(&path, &meta, before.as_ref()));
-                self.fill(slot, Some(node));
+                let before = wanted.iter().map(|wanted| (wanted.draft, wanted.before.as_ref()));
+                let node = self.node(name, &meta, self.xattrs(path, &meta, before));
+                for Wanted { draft, directory, .. } in wanted {
+                    self.drafts[*draft].fill(directory.reserve(), Some(node.clone()));
+                }
             }
-            Err(error) => {
-                self.skip(&path, error);
-                self.fill(slot, None);
-            }
+            Err(error) => self.skip(look.drafts(), path, error),
         }
     }
 
-    /// Extended attributes: the parent's, if they are surely the same.
-    fn xattrs(&self, path: &Path, meta: &EntryMeta, before: Option<&Node>) -> Vec<Xattr> {
-        if let (Some(parent), Some(old)) = (self.parent, before)
-            && parent.has_xattrs_of(meta, old, &self.context.zone)
-        {
-            return old.xattrs.clone();
+    /// Extended attributes: those of any draft's parent, if they are surely the same.
+    fn xattrs<'n>(
+        &self,
+        path: &Path,
+        meta: &EntryMeta,
+        before: impl IntoIterator<Item = (usize, Option<&'n Node>), IntoIter: Clone>,
+    ) -> Vec<Xattr> {
+        let before = before.into_iter();
+        for (draft, old) in before.clone() {
+            if let (Some(parent), Some(old)) = (self.drafts[draft].base.parent, old)
+                && parent.has_xattrs_of(meta, old, &self.context.zone)
+            {
+                return old.xattrs.clone();
+            }
         }
         let xattrs = self.source.xattrs(path, Links::Keep);
         if let Some(problem) = xattrs.problem {
-            self.skip(path, problem);
+            self.skip(before.map(|(draft, _)| draft), path, problem);
         }
         xattrs.found
     }

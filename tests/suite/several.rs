@@ -18,6 +18,7 @@ use repo_core::id::FileKind;
 use repo_core::ops::archive::{
     ArchiveError, ArchiveOptions, Destination, ParentChoice, Report, archive, archive_several,
 };
+use repo_core::ops::restore::RestoreOptions;
 use repo_core::repository::{InitChunker, InitOptions, Password, Repository};
 use repo_core::time::Timestamp;
 use repo_core::{Context, LocalSource};
@@ -152,7 +153,8 @@ fn build(root: &Path, random: &mut Random) {
         let content = noise(len, random.number());
         (format!("f{at}"), file(content).xattr("user.at", at.to_string()))
     });
-    let hole = sparse(12 << 20, [(0, noise(5000, 1)), (5 << 20, noise(100_000, 2)), ((12 << 20) - 9, noise(9, 3))]);
+    let hole =
+        sparse(12 << 20, [(0, noise(5000, 1)), (5 << 20, noise(100_000, 2)), ((12 << 20) - 9, noise(9, 3))]);
     let deeper = dir([("link", symlink("../f0")), ("hole", hole), ("zeros", sparse(3 << 20, []))]);
     dir(files.chain([("deeper".to_owned(), deeper)])).build(root);
 }
@@ -207,7 +209,8 @@ fn file_is_read_only_for_those_who_do_not_have_it() {
     assert_eq!((new.files_new, new.total_bytes_processed), (3, old.total_bytes_processed));
     assert_eq!(source.opened_once(), ["grows", "same", "new"]);
 
-    let [old, new] = together(&[&first, &second], &source, &options).map_each(|report| report.unwrap().summary);
+    let [old, new] =
+        together(&[&first, &second], &source, &options).map_each(|report| report.unwrap().summary);
     assert_eq!((old.files_unmodified, new.files_unmodified), (3, 3));
     // What changed in the moment in which the last backup began may be read again.
     assert!(source.opened_once().iter().all(|name| name == "grows"));
@@ -237,7 +240,7 @@ fn repository_that_fails_does_not_stop_the_others() {
         let failing = opened.with_backend(faults.clone());
         let source = Counted::new(usize::MAX);
         let results = together(&[&failing, &other], &source, &options);
-        let [failed, saved] = results.map_each(|result| result);
+        let [failed, saved] = results.map_each(Box::new);
         assert_eq!(saved.unwrap().summary.files_new, 12);
         assert_eq!(repo::assert_complete(good).len(), 1);
         source.opened_once();
@@ -261,7 +264,7 @@ fn full_storage_is_told_for_its_repository_alone() {
     let full = Rule::every(Fault::FailBefore(ErrorKind::Full)).on(Operation::Write).of(FileKind::Pack);
     let failing = opened.with_backend(Arc::new(FaultBackend::new(bad.clone(), [full])));
     let results = together(&[&other, &failing], &LocalSource::new(), &repo::options(folder.path()));
-    let [saved, failed] = results.map_each(|result| result);
+    let [saved, failed] = results.map_each(Box::new);
     assert_eq!(saved.unwrap().summary.files_new, 2);
     let error = repo_core::context::with_causes(&failed.unwrap_err());
     assert!(error.contains("no space left"), "{error}");
@@ -275,12 +278,30 @@ fn stream_that_can_be_read_only_once_goes_to_all() {
     let context = repo::context();
     let options = repo::options(Path::new("/"));
     let destinations = [&first, &second].map(|repository| Destination::new(&context, repository, &options));
-    let source = StreamSource::new("/dump", std::io::Cursor::new(content.clone()), Timestamp::default(), (0, 0));
+    let source =
+        StreamSource::new("/dump", std::io::Cursor::new(content.clone()), Timestamp::default(), (0, 0));
     let results = archive_several(&context, &destinations, &source, &["/dump".into()], &options);
     for (result, repository) in results.into_iter().zip([&first, &second]) {
         let restored = tempfile::tempdir().unwrap();
-        repo::restore(repository, result.unwrap().id.unwrap(), restored.path(), &Default::default());
+        repo::restore(repository, result.unwrap().id.unwrap(), restored.path(), &RestoreOptions::default());
         assert!(fs::read(restored.path().join("dump")).unwrap() == content);
+    }
+}
+
+/// A folder whose files say that they are not to be believed.
+struct Broken(LocalSource);
+
+impl Source for Broken {
+    fn list(&self, dir: &Path, detail: Detail) -> Result<Listing, SourceError> {
+        self.0.list(dir, detail)
+    }
+
+    fn stat(&self, path: &Path, links: Links) -> Result<EntryMeta, SourceError> {
+        self.0.stat(path, links)
+    }
+
+    fn open(&self, path: &Path) -> Result<Box<dyn OpenFile>, SourceError> {
+        Err(SourceError::new(FaultKind::Broken, repo_core::fs::Operation::Read, path))
     }
 }
 
@@ -303,18 +324,6 @@ fn source_that_breaks_makes_no_snapshot_anywhere_and_what_cannot_be_read_is_told
     let none = archive_several(&context, &destinations, &LocalSource::new(), &["nowhere".into()], &options);
     assert!(none.iter().all(|result| matches!(result, Err(ArchiveError::NoTarget { first: Some(_) }))));
 
-    struct Broken(LocalSource);
-    impl Source for Broken {
-        fn list(&self, dir: &Path, detail: Detail) -> Result<Listing, SourceError> {
-            self.0.list(dir, detail)
-        }
-        fn stat(&self, path: &Path, links: Links) -> Result<EntryMeta, SourceError> {
-            self.0.stat(path, links)
-        }
-        fn open(&self, path: &Path) -> Result<Box<dyn OpenFile>, SourceError> {
-            Err(SourceError::new(FaultKind::Broken, repo_core::fs::Operation::Read, path))
-        }
-    }
     let options = ArchiveOptions { parent: ParentChoice::None, ..options };
     let destinations = [&first, &second].map(|repository| Destination::new(&context, repository, &options));
     let broken =

@@ -62,7 +62,8 @@ impl Observer for OneOf {
                 }
             }
             Event::Skipped { stage, path, .. } => {
-                if lock().told.insert((*stage, (*path).to_owned())) {
+                let is_news = lock().told.insert((*stage, (*path).to_owned()));
+                if is_news {
                     shown.event(event);
                 }
             }

@@ -151,7 +151,7 @@ mod tests {
     fn passwords_are_one_for_all_or_one_for_each() {
         let given = |words: &[&str], at| {
             let words: Vec<String> = words.iter().map(|&word| word.to_owned()).collect();
-            one_of("--flag", &words, 2, at).map(|found| found.unwrap_or_default()).ok()
+            one_of("--flag", &words, 2, at).map(Option::unwrap_or_default).ok()
         };
         assert_eq!(given(&[], 1).as_deref(), Some(""));
         assert_eq!(given(&["a"], 1).as_deref(), Some("a"));

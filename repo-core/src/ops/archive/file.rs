@@ -4,6 +4,7 @@
 //! still in the cache. It reads once, whoever wants the file: into the arena of the first lane, and what came there is
 //! copied to the others.
 
+use std::iter;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -106,7 +107,7 @@ impl FileReader<'_, '_> {
         drop(permit);
         let result = result?;
         match &result {
-            Ok(read) => self.look_again(&path, &meta, open.as_mut(), *read, skip),
+            Ok(read) => look_again(&path, &meta, open.as_mut(), *read, skip),
             Err(error) => skip(error.clone().into()),
         }
         for Part { file, lane, .. } in parts {
@@ -143,12 +144,13 @@ impl FileReader<'_, '_> {
             }
         }
         let is_alone = groups.len() == 1;
-        let part = |(lane, chunker, places): (usize, Option<Chunker>, Vec<Place>)| {
+        let nodes = iter::repeat_n(node, groups.len());
+        let part = |((lane, chunker, places), node): ((usize, Option<Chunker>, Vec<Place>), Node)| {
             // What one lane need not read, another may want.
             let known = if is_alone { Known::of(&run.drafts, &places, open) } else { Known::default() };
-            Part { lane, chunker, known, file: FileAtWork::new(node.clone(), places, since) }
+            Part { lane, chunker, known, file: FileAtWork::new(node, places, since) }
         };
-        groups.into_iter().map(part).collect()
+        groups.into_iter().zip(nodes).map(part).collect()
     }
 
     /// Reads a file to its end and gives the number of bytes, or the file's own error.
@@ -220,31 +222,24 @@ impl FileReader<'_, '_> {
         filler.copy(to, from.written(len)?)
     }
 
-    /// Tells a file that became longer or shorter while it was read.
-    fn look_again(
-        &self,
-        path: &Path,
-        meta: &EntryMeta,
-        open: &mut dyn OpenFile,
-        read: u64,
-        skip: impl Fn(Problem),
-    ) {
-        if read == meta.size {
-            return;
-        }
-        // Files of the kernel have made-up sizes, but no new times.
-        let changed = match open.stat_again() {
-            Ok(now) => now.size != meta.size || now.mtime != meta.mtime,
-            Err(error) if error.kind() == FaultKind::Vanished => true,
-            Err(_) => false,
-        };
-        if changed {
-            skip(Problem::SizeChanged { path: path.to_owned(), expected: meta.size, read });
-        }
-    }
-
     /// Hands all batches over to the workers.
     fn flush(&mut self) -> Result<(), Stopped> {
         self.fillers.iter_mut().try_for_each(Filler::flush)
+    }
+}
+
+/// Tells a file that became longer or shorter while it was read.
+fn look_again(path: &Path, meta: &EntryMeta, open: &mut dyn OpenFile, read: u64, skip: impl Fn(Problem)) {
+    if read == meta.size {
+        return;
+    }
+    // Files of the kernel have made-up sizes, but no new times.
+    let changed = match open.stat_again() {
+        Ok(now) => now.size != meta.size || now.mtime != meta.mtime,
+        Err(error) if error.kind() == FaultKind::Vanished => true,
+        Err(_) => false,
+    };
+    if changed {
+        skip(Problem::SizeChanged { path: path.to_owned(), expected: meta.size, read });
     }
 }

@@ -87,6 +87,26 @@ pub fn archive(
 ///
 /// What a destination says takes the place of what the options say. `context` is told how the reading goes, and stops
 /// everything.
+///
+/// ```
+/// use repo_core::{ArchiveOptions, Destination, LocalSource, archive_several};
+/// # use std::sync::Arc;
+/// # use repo_core::crypto::ScryptParams;
+/// # use repo_core::{Context, InitOptions, Repository, backend::MemoryBackend};
+/// # let context = Context::new();
+/// # let cheap = InitOptions { kdf: Some(ScryptParams { n: 1024, r: 8, p: 1 }), ..InitOptions::default() };
+/// # let init = || Repository::init(&context, Arc::new(MemoryBackend::new()), &"password".into(), &cheap);
+/// # let (near, far, folder) = (init()?, init()?, tempfile::tempdir()?);
+/// # std::fs::write(folder.path().join("letter"), "Dear John")?;
+/// # let folder = folder.path();
+///
+/// let options = ArchiveOptions::default();
+/// let destinations = [&near, &far].map(|repository| Destination::new(&context, repository, &options));
+/// for result in archive_several(&context, &destinations, &LocalSource::new(), &[folder.into()], &options) {
+///     assert_eq!(result?.summary.files_new, 1);
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub fn archive_several(
     context: &Context,
     destinations: &[Destination<'_>],

@@ -1,5 +1,6 @@
 //! One run: the threads, the queues between them, and the drafts that they work on together.
 
+use std::iter;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
@@ -95,22 +96,23 @@ impl<'a> Run<'a> {
             scope.spawn("walker", || self.guarded(|| self.walk(plan)));
             let Some((first, others)) = self.drafts.split_first() else { return };
             for draft in others {
-                scope.spawn("assembler", || self.guarded(|| self.assemble(draft)));
+                scope.spawn("assembler", || self.assemble(draft));
             }
-            self.guarded(|| self.assemble(first));
+            self.assemble(first);
         });
         self.context.tell(&Event::End { stage: Stage::Archive });
         self.drafts.into_iter().map(Draft::into_drafted).collect()
     }
 
-    fn assemble(&self, draft: &Draft<'_>) -> Result<(), Cancelled> {
+    fn assemble(&self, draft: &Draft<'_>) {
+        let bail = Bail(self);
         match draft.assemble() {
             Ok(root) => draft.set_root(root),
             Err(error) => draft.fail(error),
         }
         draft.end();
         self.end_if_all_are_over();
-        Ok(())
+        drop(bail);
     }
 
     /// Runs a thread's part. A request to stop, or a panic, ends everybody's.
@@ -163,11 +165,9 @@ impl<'a> Run<'a> {
     /// A file whose chunks are all stored gets its entries.
     pub(super) fn finish_file(&self, file: &FileAtWork) {
         let (node, bytes) = file.take();
-        let Some((last, others)) = file.places.split_last() else { return };
-        for place in others {
-            self.drafts[place.draft].finish_file(place, node.clone(), bytes, file.since);
+        for (place, node) in file.places.iter().zip(iter::repeat_n(node, file.places.len())) {
+            self.drafts[place.draft].finish_file(place, node, bytes, file.since);
         }
-        self.drafts[last.draft].finish_file(last, node, bytes, file.since);
     }
 
     /// Something could not be saved as it should, in any of these drafts.

@@ -1,12 +1,13 @@
 //! Copies between repositories: equal trees, nothing twice, stopped at every call, beside restic.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
 use repo_core::backend::{Backend, Fault, FaultBackend, MemoryBackend, Rule};
 use repo_core::format::Snapshot;
-use repo_core::id::{FileKind, TreeId};
+use repo_core::id::{FileKind, Id, TreeId};
 use repo_core::ops::copy::{CopyError, CopyOptions, CopyOutcome, CopyReport, copy};
 use repo_core::ops::prune::{MaxUnused, PruneOptions, prune};
 use repo_core::repository::{LockGuard, Repository};
@@ -100,6 +101,39 @@ fn blobs_under_the_same_master_key_are_not_sealed_again() {
         stored.collect::<Vec<_>>()
     };
     assert_eq!(sealed(&to), sealed(&memory));
+    let packs = |memory: &Arc<MemoryBackend>| {
+        let files = memory.files().into_iter();
+        files.filter(|(file, _)| file.kind == FileKind::Pack).collect::<BTreeMap<_, _>>()
+    };
+    assert_eq!(packs(&to), packs(&memory), "every pack is needed whole, and goes over byte for byte");
+}
+
+#[test]
+fn pack_goes_over_whole_only_if_all_of_it_is_wanted_and_right() {
+    let memory = source(2);
+    let repository = open(memory.clone());
+    let all = snapshots::list(&context(), &repository).unwrap();
+    let packs = |memory: &Arc<MemoryBackend>| -> BTreeSet<Id> {
+        memory.list(FileKind::Pack).unwrap().into_iter().map(|listed| listed.id).collect()
+    };
+    // The last snapshot needs a part of what the first backup stored.
+    let to = Arc::new(in_memory(2));
+    let last = &all.iter().max_by_key(|stored| stored.snapshot.time).unwrap();
+    let (lock, options) = (LockGuard::none(), CopyOptions::default());
+    let wanted = std::slice::from_ref(*last);
+    copy(&context(), &repository, &open(to.clone()), &lock, wanted, &options, |_, _| ()).unwrap();
+    assert_complete(to.clone());
+    assert!(packs(&to).intersection(&packs(&memory)).count() < packs(&to).len());
+    // A header that is damaged makes a pack unfit to go over, but not its blobs.
+    let mut files: Vec<_> = memory.files().into_iter().collect();
+    let (file, content) = files.iter_mut().find(|(file, _)| file.kind == FileKind::Pack).unwrap();
+    let (file, near_the_end) = (*file, content.len() - 20);
+    content[near_the_end] ^= 1;
+    let memory = Arc::new(MemoryBackend::with_files(files));
+    let to = Arc::new(in_memory(2));
+    run(&open(memory), &open(to.clone())).unwrap();
+    assert_eq!(assert_complete(to.clone()).len(), 3);
+    assert!(!packs(&to).contains(&file.id));
 }
 
 /// Goal: whatever call on either side is the last one, nothing visible is incomplete and the next run ends it.
@@ -275,6 +309,27 @@ fn copy_says_what_it_did_and_what_it_needs() {
     let nowhere = larder.on(&place.repository("two")).arg("copy").run();
     assert_eq!(nowhere.code, 1, "{nowhere}");
     assert!(nowhere.stderr.contains("--from-repo"), "{nowhere}");
+}
+
+/// Old scripts name the second repository, which gets the copies, and not the first one.
+#[test]
+fn old_words_name_the_repository_that_gets_the_copies() {
+    let (larder, restic, place) = (larder(), restic(), Place::new());
+    let password = place.repository("password2");
+    fs::write(&password, "another one\n").unwrap();
+    let other = larder.on(&place.repository("three")).arg("init").arg("--password-file").arg(&password);
+    other.ok();
+    let copy = || larder.on(&place.repository("one")).args(["copy", "--json"]);
+    let typed = copy().arg("--repo2").arg(place.repository("three")).arg("--password-file2").arg(&password);
+    assert_eq!(typed.ok().messages().last().unwrap()["copied"], 2);
+    let set = copy()
+        .env("RESTIC_REPOSITORY2", place.repository("three"))
+        .env("RESTIC_PASSWORD_COMMAND2", format!("cat {}", password.display()));
+    assert_eq!(set.ok().messages().last().unwrap()["skipped"], 2);
+    let snapshots = restic.on(&place.repository("three")).args(["snapshots", "--json", "--password-file"]);
+    assert_eq!(snapshots.arg(&password).ok().json().as_array().unwrap().len(), 2);
+    let both = copy().arg("--repo2").arg("x").arg("--from-repo").arg("y").run();
+    assert!(both.stderr.contains("mutually exclusive"), "{both}");
 }
 
 #[test]

@@ -13,6 +13,7 @@ mod reader;
 mod thaw;
 mod writer;
 mod pack_header;
+mod whole_pack;
 mod repack;
 mod rewrite_index;
 mod commit;

@@ -71,10 +71,36 @@ impl Repository {
         } else {
             tail.truncate(tail.len() - PackHeader::TRAILER_BYTES as usize);
         }
-        let start = tail.len() - usize::try_from(sealed_len).unwrap_or(tail.len());
+        self.parse_header(pack, &tail, sealed_len, size)
+    }
+
+    /// What a pack says it holds, all of whose bytes are here.
+    pub(crate) fn pack_blobs_in(
+        &self,
+        pack: PackId,
+        bytes: &[u8],
+    ) -> Result<Vec<IndexedBlob>, PackHeaderError> {
+        let size = bytes.len() as u64;
+        let shape = |source| PackHeaderError::Shape { pack, source };
+        let too_short = HeaderError::Length { header_len: 0, pack_len: size };
+        let (rest, trailer) = bytes.split_last_chunk().ok_or(too_short).map_err(shape)?;
+        let sealed_len = PackHeader::sealed_len(*trailer, size).map_err(shape)?;
+        self.parse_header(pack, rest, u64::from(sealed_len), size)
+    }
+
+    /// `tail` ends with the sealed header.
+    fn parse_header(
+        &self,
+        pack: PackId,
+        tail: &[u8],
+        sealed_len: u64,
+        size: u64,
+    ) -> Result<Vec<IndexedBlob>, PackHeaderError> {
+        let start = tail.len() - usize::try_from(sealed_len).unwrap_or(tail.len()).min(tail.len());
         let mut header = Vec::new();
         let opened = self.key.open(tail.get(start..).unwrap_or_default(), &mut header);
         opened.map_err(|source| PackHeaderError::Sealed { pack, source })?;
-        Ok(PackHeader::parse(&header, size).map_err(shape)?.blobs)
+        let parsed = PackHeader::parse(&header, size);
+        Ok(parsed.map_err(|source| PackHeaderError::Shape { pack, source })?.blobs)
     }
 }

@@ -250,6 +250,23 @@ impl Writer {
         (self.shared.room.open_packs * self.shared.options.pack_size.bytes()) as u64
     }
 
+    /// A buffer whose pack is stored.
+    pub(super) fn kept_buffer(&self) -> Option<Vec<u8>> {
+        lock(&self.shared.buffers).pop()
+    }
+
+    /// Says that this run stores a blob.
+    pub(super) fn claim(&self, blob: &BlobId) {
+        // Whoever has claimed it before stores it, too.
+        let _ = self.shared.pending.claim(*blob);
+    }
+
+    /// Queues a pack.
+    pub(super) fn enqueue_pack(&self, pack: FinishedPack) -> Result<(), WriteError> {
+        let bytes = pack.bytes.len() as u64;
+        self.shared.queue.push(pack, bytes).map_err(|_| WriteError::Stopped)
+    }
+
     pub(super) fn options(&self) -> &WriterOptions {
         &self.shared.options
     }

@@ -2,21 +2,25 @@
 //!
 //! In: trees that are to be whole in the target. Out: a receipt, and the blobs that cannot be had from any copy. Each
 //! tree is read once in a run and each blob stored once, however many snapshots need them. Every blob is opened and
-//! compared with its name on the way.
+//! compared with its name on the way. Where both sides seal with the same key, a pack of which everything is wanted
+//! goes over as it is.
 
 use std::collections::{HashMap, HashSet};
+use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::compress::Compression;
 use crate::context::{Cancelled, Context, Event, Stage};
 use crate::crypto::Key;
+use crate::format::IndexedBlob;
 use crate::id::{BlobId, BlobKind, PackId, TreeId};
 use crate::index::{BlobCopy, BlobSet, Index};
 use crate::ops::copy::CopyError;
+use crate::pack::FinishedPack;
 use crate::parallel;
 use crate::repository::{
-    BlobWriter, Needed, ReadError, Reader, Receipt, Repository, StoredBlob, ThawOptions, WriteError, Writer,
+    BlobWriter, Needed, ReadError, Reader, Receipt, Repository, ThawOptions, WriteError, Writer,
     WriterOptions,
 };
 use crate::walk::{SeenTrees, reach};
@@ -163,7 +167,10 @@ impl<'a> Transfer<'a> {
                 let kept = lock(&writers).pop();
                 let mut blobs = kept.unwrap_or_else(|| writer.blob_writer());
                 let bytes = copies.iter().map(|copy| u64::from(copy.place.len)).sum();
-                let result = self.copy_pack(&mut blobs, &copies);
+                let result = match self.whole_pack(writer, &copies) {
+                    Some(pack) => writer.save_pack(pack).map_err(CopyError::from),
+                    None => self.copy_pack(&mut blobs, &copies),
+                };
                 lock(&writers).push(blobs);
                 result.map(|()| bytes)
             },
@@ -178,12 +185,32 @@ impl<'a> Transfer<'a> {
         Ok(())
     }
 
+    /// The whole pack of these blobs, if the target would hold it just so and nothing of it is unwanted.
+    fn whole_pack(&self, writer: &Writer, copies: &[BlobCopy]) -> Option<FinishedPack> {
+        let first = copies.first()?;
+        let summary = self.from.index().packs().get(first.pack)?;
+        let blobs = summary.data_blobs as usize + summary.tree_blobs as usize;
+        let is_wanted = blobs == copies.len()
+            && copies.iter().all(|copy| self.goes_as_it_is(&copy.blob, copy.place.plain_len));
+        if !is_wanted {
+            return None;
+        }
+        let listed = copies.iter().map(|BlobCopy { blob, place, .. }| IndexedBlob {
+            kind: blob.kind,
+            id: blob.id,
+            offset: place.offset,
+            len: place.len,
+            plain_len: place.plain_len,
+        });
+        self.from.whole_pack(summary.id, summary.file_len(), listed.collect(), writer.pack_buffer())
+    }
+
     fn copy_pack(&self, writer: &mut BlobWriter, copies: &[BlobCopy]) -> Result<(), CopyError> {
         let Some(pack) = copies.first().map(|copy| copy.place.pack) else { return Ok(()) };
         let blobs = copies.iter().map(|copy| (copy.blob, copy.place, copy.blob));
         self.from.pack_copies(pack, blobs, |blob, stored| {
             match stored {
-                Ok(stored) if self.goes_as_it_is(&blob, &stored) => {
+                Ok(stored) if self.goes_as_it_is(&blob, stored.plain_len) => {
                     writer.save_sealed(&blob, stored.sealed, stored.plain_len)?;
                 }
                 Ok(stored) => {
@@ -202,10 +229,10 @@ impl<'a> Transfer<'a> {
     }
 
     /// Whether the stored bytes are what the target would hold: sealed with its key, compressed if it compresses.
-    fn goes_as_it_is(&self, blob: &BlobId, stored: &StoredBlob<'_>) -> bool {
+    fn goes_as_it_is(&self, blob: &BlobId, plain_len: Option<NonZeroU32>) -> bool {
         let compresses = self.to.config().compresses();
         let wanted = self.options.compression != Compression::Off || blob.kind == BlobKind::Tree;
-        let fits = if stored.plain_len.is_some() { compresses } else { !(compresses && wanted) };
+        let fits = if plain_len.is_some() { compresses } else { !(compresses && wanted) };
         self.same_key && fits
     }
 

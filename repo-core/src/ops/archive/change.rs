@@ -154,6 +154,11 @@ impl ParentDir {
         Self { nodes, next: 0 }
     }
 
+    /// Whether there was nothing.
+    pub(super) fn is_empty(&self) -> bool {
+        self.nodes.is_empty()
+    }
+
     /// Takes an entry out. Names are asked for in order, each once.
     pub(super) fn take(&mut self, name: &[u8]) -> Option<Node> {
         while let Some(node) = self.nodes.get_mut(self.next) {

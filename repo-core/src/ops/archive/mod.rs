@@ -1,6 +1,7 @@
 //! Archive: files of a source → a snapshot.
 //!
 //! ```text
+//! lister ─directories→ walker
 //! walker ─files→ readers ─batches of chunks→ workers ─blobs→ writer (packs, index)
 //!    └ directories, slots for every entry ←─ nodes ─┘
 //!                   └ complete directories → assembler ─tree blobs→ writer
@@ -18,6 +19,7 @@
 //! Before the snapshot is saved, and once more after it is visible, `commit.rs` looks whether everything is there
 //! that it relies on. What somebody removed meanwhile is stored again: from where it still lies, else by one more round.
 
+mod ahead;
 mod backup;
 mod batch;
 mod change;

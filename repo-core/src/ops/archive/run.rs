@@ -10,6 +10,7 @@ use crate::fs::FaultKind;
 use crate::fs::metadata::Names;
 use crate::fs::source::Source;
 use crate::fs::source::targets::TargetTree;
+use crate::ops::archive::ahead::Ahead;
 use crate::ops::archive::batch::{Batch, FileAtWork, Place};
 use crate::ops::archive::draft::{Draft, Drafted};
 use crate::ops::archive::lane::{Lane, lanes};
@@ -45,6 +46,7 @@ pub(super) struct Run<'a> {
     /// By draft, the lane.
     pub(super) lane_of: Vec<usize>,
     pub(super) names: Names,
+    pub(super) ahead: Ahead,
     pub(super) files: Queue<FileJob>,
     pub(super) batches: Queue<Batch>,
     pub(super) large_files: Budget,
@@ -66,6 +68,7 @@ impl<'a> Run<'a> {
             lanes,
             lane_of,
             names: Names::system(),
+            ahead: Ahead::default(),
             files: Queue::new(FILES_WAITING_MAX),
             batches: Queue::new(chunk_len_max as u64),
             large_files: Budget::new(options.read_concurrency.max(1) as u64),
@@ -93,6 +96,11 @@ impl<'a> Run<'a> {
                 let targets = plan.nodes.clone();
                 scope.spawn("scanner", || self.scan(targets));
             }
+            scope.spawn("lister", || {
+                let bail = Bail(&self);
+                self.ahead.read(self.source);
+                drop(bail);
+            });
             scope.spawn("walker", || self.guarded(|| self.walk(plan)));
             let Some((first, others)) = self.drafts.split_first() else { return };
             for draft in others {
@@ -150,6 +158,7 @@ impl<'a> Run<'a> {
     /// Lets every thread end at its next step.
     fn abandon(&self) {
         self.drafts.iter().for_each(Draft::end);
+        self.ahead.end();
         self.files.abandon();
         self.batches.abandon();
         self.lanes.iter().for_each(|lane| lane.arenas.abandon());

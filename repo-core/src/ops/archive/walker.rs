@@ -4,7 +4,7 @@
 //! handed to the readers, but for those whose content the parent snapshot has. What is seen goes to every draft that
 //! wants it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
@@ -18,6 +18,7 @@ use crate::fs::source::targets::{Role, TargetNode, TargetTree};
 use crate::fs::source::{Detail, Entry, Links, Listing};
 use crate::fs::{FaultKind, Operation, SourceError};
 use crate::id::BlobId;
+use crate::ops::archive::ahead::WANTED_MAX;
 use crate::ops::archive::batch::Place;
 use crate::ops::archive::change::ParentDir;
 use crate::ops::archive::directory::{Directory, Slot};
@@ -34,9 +35,24 @@ struct Level {
     item: PathBuf,
     /// What it is in each draft that wants it.
     here: Vec<Here>,
-    steps: vec::IntoIter<Step>,
+    steps: Steps,
     /// The file system to stay on, if so asked for.
     device: Option<u64>,
+}
+
+/// What is to be looked at in a directory, in order.
+struct Steps {
+    left: vec::IntoIter<Step>,
+    /// So many of the last ones were not looked at for directories to read ahead.
+    unseen: usize,
+    /// Directories that are wanted ahead and not come to yet.
+    wanted: VecDeque<PathBuf>,
+}
+
+impl Steps {
+    fn new(steps: Vec<Step>) -> Self {
+        Self { unseen: steps.len(), left: steps.into_iter(), wanted: VecDeque::new() }
+    }
 }
 
 /// A directory in one of the drafts.
@@ -97,7 +113,8 @@ impl Run<'_> {
         let mut levels = vec![self.root(target_steps(plan.nodes))];
         while let Some(level) = levels.last_mut() {
             self.context.cancel.check()?;
-            if let Some(step) = level.steps.next() {
+            if let Some(step) = level.steps.left.next() {
+                self.look_ahead(level, &step);
                 let Level { here, path, item, device, .. } = level;
                 let wanted: Vec<Wanted<'_>> = here
                     .iter_mut()
@@ -119,10 +136,56 @@ impl Run<'_> {
             }
         }
         self.files.close();
+        self.ahead.end();
         Ok(())
     }
 
-    fn root(&self, steps: vec::IntoIter<Step>) -> Level {
+    /// Has the next directories of a level read while this step is taken.
+    fn look_ahead(&self, level: &mut Level, step: &Step) {
+        let Level { path, steps, here, .. } = level;
+        if let (Step::Found(entry, _), Some(first)) = (step, steps.wanted.front())
+            && first.file_name() == Some(&entry.name)
+        {
+            steps.wanted.pop_front();
+        }
+        // Where somebody knows what has changed, most directories are not even looked at.
+        let is_known = here.iter().any(|here| self.drafts[here.draft].base.changed.is_some());
+        if is_known || steps.wanted.len() >= WANTED_MAX || steps.unseen == 0 {
+            return;
+        }
+        let left = steps.left.as_slice();
+        let detail = self.detail(here.iter().any(|here| !here.before.is_empty()));
+        let mut wanted = Vec::new();
+        steps.unseen = steps.unseen.min(left.len());
+        while steps.unseen > 0 && steps.wanted.len() < WANTED_MAX {
+            let step = &left[left.len() - steps.unseen];
+            steps.unseen -= 1;
+            if let Step::Found(entry, targets) = step
+                && entry.kind == Some(NodeKind::Dir)
+                && targets.is_empty()
+            {
+                let path = path.join(&entry.name);
+                if !self.options.select.leaves_out(&path, true) {
+                    steps.wanted.push_back(path.clone());
+                    wanted.push((path, detail));
+                }
+            }
+        }
+        self.ahead.want(wanted.into_iter());
+    }
+
+    /// How much is to be known of the entries of a directory. If a parent has it, its files are probably unchanged, and
+    /// their metadata will do.
+    fn detail(&self, has_parent: bool) -> Detail {
+        let sizes_matter = self.options.select.file_bytes_max().is_some();
+        if has_parent || sizes_matter || self.options.one_file_system {
+            Detail::Metadata
+        } else {
+            Detail::Kinds
+        }
+    }
+
+    fn root(&self, steps: Steps) -> Level {
         let path = PathBuf::from("/");
         let here = self.drafts.iter().enumerate().map(|(draft, its)| {
             let directory = Directory::new(path.clone(), None);
@@ -257,17 +320,10 @@ impl Run<'_> {
     }
 
     fn enter_dir(&self, look: Look<'_>, item: &Path, targets: Targets, device: Option<u64>) -> Option<Level> {
-        // Files of a directory that a parent knows are probably unchanged: their metadata will do.
-        let sizes_matter = self.options.select.file_bytes_max().is_some();
         let has_tree =
             |wanted: &Wanted<'_>| wanted.before.as_ref().is_some_and(|node| node.subtree.is_some());
-        let known = look.wanted.iter().any(has_tree);
-        let detail = if known || sizes_matter || self.options.one_file_system {
-            Detail::Metadata
-        } else {
-            Detail::Kinds
-        };
-        let Listing { meta, xattrs, entries } = match self.source.list(&look.path, detail) {
+        let detail = self.detail(look.wanted.iter().any(has_tree));
+        let Listing { meta, xattrs, entries } = match self.ahead.list(self.source, &look.path, detail) {
             Ok(listing) => listing,
             Err(error) => {
                 self.skip(look.drafts(), &look.path, error);
@@ -280,7 +336,7 @@ impl Run<'_> {
         let node = self.node(look.name, &meta, xattrs.found);
         let leaves_file_system = device.is_some_and(|device| device != meta.device);
         let steps = if leaves_file_system {
-            Vec::new().into_iter()
+            Steps::new(Vec::new())
         } else {
             self.steps(&look.path, entries, targets)
         };
@@ -288,14 +344,7 @@ impl Run<'_> {
         Some(self.enter(look, item, &node, steps, device))
     }
 
-    fn enter(
-        &self,
-        look: Look<'_>,
-        above: &Path,
-        node: &Node,
-        steps: vec::IntoIter<Step>,
-        device: Option<u64>,
-    ) -> Level {
+    fn enter(&self, look: Look<'_>, above: &Path, node: &Node, steps: Steps, device: Option<u64>) -> Level {
         let Look { name, path, wanted } = look;
         let item = above.join(name);
         let here = wanted.into_iter().map(|Wanted { draft, directory, before }| {
@@ -308,7 +357,7 @@ impl Run<'_> {
     }
 
     /// What to look at in a directory, in order; each entry with the targets at or below it.
-    fn steps(&self, path: &Path, mut entries: Vec<Entry>, mut targets: Targets) -> vec::IntoIter<Step> {
+    fn steps(&self, path: &Path, mut entries: Vec<Entry>, mut targets: Targets) -> Steps {
         // A source of somebody else's may not keep its promise.
         entries.sort_by(|a, b| a.name.as_bytes().cmp(b.name.as_bytes()));
         entries.dedup_by(|a, b| a.name == b.name);
@@ -322,7 +371,7 @@ impl Run<'_> {
             }
             steps.push(Step::Found(entry, target.into_iter().collect()));
         }
-        steps.into_iter()
+        Steps::new(steps)
     }
 
     fn look_at_file(&self, look: Look<'_>, meta: Option<&EntryMeta>) {
@@ -419,6 +468,6 @@ impl Run<'_> {
     }
 }
 
-fn target_steps(targets: Targets) -> vec::IntoIter<Step> {
-    targets.into_iter().map(|(name, target)| Step::Target(name, target)).collect::<Vec<_>>().into_iter()
+fn target_steps(targets: Targets) -> Steps {
+    Steps::new(targets.into_iter().map(|(name, target)| Step::Target(name, target)).collect())
 }

@@ -122,6 +122,13 @@ pub(crate) struct Cost {
     pub memory: u64,
 }
 
+/// How many bytes the files below a folder have together.
+pub(crate) fn bytes_below(folder: &Path) -> Result<u64> {
+    let said = output(Command::new("du").args(["--summarize", "--bytes"]).arg(folder))?;
+    let said = String::from_utf8(said.stdout)?;
+    said.split_whitespace().next().context("du gives a number")?.parse().context("du gives a number")
+}
+
 /// Runs a program with its output thrown away and says what it cost.
 pub(crate) fn measure(command: &Command) -> Result<Cost> {
     let mut helper = Command::new(env::current_exe()?);

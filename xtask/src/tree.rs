@@ -5,7 +5,7 @@
 //! twentieth file is a copy of an earlier one.
 
 use std::fs::{self, File};
-use std::io::{self, BufWriter, Write};
+use std::io::{self, BufWriter, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Result, ensure};
@@ -74,6 +74,39 @@ pub(crate) fn make_incompressible(folder: &Path, bytes: u64) -> Result<()> {
     (0..16).try_for_each(|number| {
         fill(&folder.join(format!("file-{number:02}.bin")), bytes / 16, 2, &mut random)
     })
+}
+
+/// Makes files of equal length that nothing can compress, a hundred in a folder.
+pub(crate) fn make_equal(folder: &Path, count: u64, len: u64) -> Result<()> {
+    let mut random = Random(0x5EED_1A2D_E200_0004);
+    for number in 0..usize::try_from(count)? {
+        let place = place_of(folder, number);
+        if number % 100 == 0 {
+            fs::create_dir_all(&place)?;
+        }
+        fill(&place.join(name_of(number)), len, 2, &mut random)?;
+    }
+    Ok(())
+}
+
+/// Makes one file of `len` bytes, `data` of them in pieces of 1 MiB that lie all over it; the rest are holes.
+pub(crate) fn make_sparse(folder: &Path, len: u64, data: u64) -> Result<()> {
+    const PIECE: u64 = 1 << 20;
+    fs::create_dir_all(folder)?;
+    let mut random = Random(0x5EED_1A2D_E200_0005);
+    let mut file = File::create(folder.join("disk.img"))?;
+    file.set_len(len)?;
+    let pieces = (data / PIECE).max(1);
+    let mut piece = Vec::new();
+    for number in 0..pieces {
+        piece.clear();
+        while (piece.len() as u64) < PIECE {
+            piece.extend_from_slice(&random.next().to_le_bytes());
+        }
+        file.seek(SeekFrom::Start(number * (len / pieces) / 4096 * 4096))?;
+        file.write_all(&piece)?;
+    }
+    Ok(())
 }
 
 /// Reads every file of a folder without subfolders, so that memory holds them.

@@ -1,32 +1,25 @@
-//! Whole flows of larder and restic, in turns on the same data: what they cost.
+//! Whole flows of larder and its peers, in turns on the same data: what they cost.
 //!
-//! In: sizes. Out: a table on the terminal, and the same figures as Markdown and JSON in `docs/benchmarks`.
-//! One run does all flows with one program and then with the other; the order changes from run to run. The
-//! figures are medians over the runs. Both programs use their defaults; restic gets `--no-cache`, since
-//! larder reads the same local repository without one.
+//! In: sizes. Out: tables on the terminal, and the same figures as Markdown and JSON in `docs/benchmarks`. One run does
+//! all flows with one program and then with the next; who begins changes from run to run. The figures are medians over
+//! the runs. restic is the one that the tests use; rustic and borg take part if they are on the PATH.
 
-use std::fmt::Write as _;
-use std::fs;
+mod calls; // how each program is asked for each flow
+mod report; // the figures as Markdown and JSON
+mod sets; // what is backed up
+
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, bail, ensure};
-use serde_json::{Value, json};
 
-use crate::programs::{self, Cost, cargo, measure, output, restic, root, target};
+use crate::programs::{self, Cost, cargo, measure, output, restic, target};
 use crate::step::Steps;
-use crate::tree::{self, Wish};
+use crate::tree::Wish;
+use calls::{Flow, Kind, Place, Program};
+use sets::Set;
 
-const FLOWS: [&str; 4] = ["first backup", "unchanged backup", "restore", "check --read-data"];
-const PASSWORD: &str = "bench";
-
-struct Options {
-    wish: Wish,
-    runs: usize,
-    folder: PathBuf,
-}
-
-/// One of the two programs.
+/// One of two programs that take the same commands.
 pub(crate) struct Peer {
     pub(crate) name: &'static str,
     pub(crate) program: PathBuf,
@@ -34,8 +27,24 @@ pub(crate) struct Peer {
     pub(crate) global: &'static [&'static str],
 }
 
+struct Options {
+    wish: Wish,
+    runs: usize,
+    sets: Vec<Set>,
+    folder: PathBuf,
+}
+
 /// What each flow cost one program, run by run.
-type Costs = [Vec<Cost>; FLOWS.len()];
+type Costs = [Vec<Cost>; Flow::ALL.len()];
+
+/// What was found with one data set; by program, the first one is larder.
+struct Measured {
+    name: &'static str,
+    what: String,
+    costs: Vec<Costs>,
+    /// What the repository takes after the first backup, in bytes.
+    stored: Vec<u64>,
+}
 
 /// The chore.
 pub(crate) fn run(words: &[&str]) -> Result<()> {
@@ -44,31 +53,61 @@ pub(crate) fn run(words: &[&str]) -> Result<()> {
     steps.step("build larder", || {
         programs::run(cargo().args(["build", "--locked", "--release", "-p", "repo-cli"]))
     })?;
-    let peers = [
-        Peer { name: "larder", program: target().join("release/larder"), global: &[] },
-        Peer { name: "restic", program: restic()?, global: &["--no-cache"] },
-    ];
-    let work = tempfile::tempdir_in(&options.folder)?;
-    let data = work.path().join("data");
-    let bytes = steps.step("make the data", || tree::make(&data, options.wish))?;
-    let mut costs: [Costs; 2] = Default::default();
-    for number in 0..options.runs {
-        for turn in 0..peers.len() {
-            let which = (number + turn) % peers.len();
-            let peer = &peers[which];
-            steps.step(&format!("run {} of {}: {}", number + 1, options.runs, peer.name), || {
-                flows(peer, &data, work.path(), &mut costs[which])
-            })?;
+    let peers = peers()?;
+    let mut measured = Vec::new();
+    for set in &options.sets {
+        let work = tempfile::tempdir_in(&options.folder)?;
+        let data = work.path().join("data");
+        let what = steps.step(&format!("make the data: {}", set.name()), || set.make(&data, options.wish))?;
+        let mut found = Measured {
+            name: set.name(),
+            what,
+            costs: peers.iter().map(|_| Costs::default()).collect(),
+            stored: vec![0; peers.len()],
+        };
+        for number in 0..options.runs {
+            for turn in 0..peers.len() {
+                let which = (number + turn) % peers.len();
+                let name = format!(
+                    "{}, run {} of {}: {}",
+                    set.name(),
+                    number + 1,
+                    options.runs,
+                    peers[which].name()
+                );
+                found.stored[which] = steps
+                    .step(&name, || flows(&peers[which], &data, work.path(), &mut found.costs[which]))?;
+            }
         }
+        measured.push(found);
     }
-    report(&options, bytes, &peers, &costs)?;
+    report::write(&options, &peers, &measured)?;
     steps.finish();
     Ok(())
 }
 
+/// larder, restic, and who else is there.
+fn peers() -> Result<Vec<Program>> {
+    let mut peers = vec![
+        Program::at(Kind::Larder, target().join("release/larder"))?,
+        Program::at(Kind::Restic, restic()?)?,
+    ];
+    for (kind, name) in [(Kind::Rustic, "rustic"), (Kind::Borg, "borg")] {
+        match Program::at(kind, PathBuf::from(name)) {
+            Ok(program) => peers.push(program),
+            Err(_) => println!("{name} is not on the PATH and takes no part"),
+        }
+    }
+    Ok(peers)
+}
+
 fn options(words: &[&str]) -> Result<Options> {
-    let mut options =
-        Options { wish: Wish { bytes: 1 << 30, files: 10_000 }, runs: 3, folder: std::env::temp_dir() };
+    let mut options = Options {
+        wish: Wish { bytes: 1 << 30, files: 10_000 },
+        runs: 3,
+        sets: Set::ALL.to_vec(),
+        folder: std::env::temp_dir(),
+    };
     let mut words = words.iter();
     while let Some(word) = words.next() {
         let value = words.next().with_context(|| format!("{word} needs a value"))?;
@@ -76,6 +115,7 @@ fn options(words: &[&str]) -> Result<Options> {
             "--size" => options.wish.bytes = size(value)?,
             "--files" => options.wish.files = value.parse().context("--files is a number")?,
             "--runs" => options.runs = value.parse().context("--runs is a number")?,
+            "--sets" => options.sets = value.split(',').map(Set::parse).collect::<Result<_>>()?,
             "--folder" => options.folder = PathBuf::from(value),
             other => bail!("unknown option {other}"),
         }
@@ -95,90 +135,30 @@ pub(crate) fn size(text: &str) -> Result<u64> {
     number.checked_mul(unit).with_context(|| format!("{text} is too much"))
 }
 
-/// All flows with one program, on a new repository.
-fn flows(peer: &Peer, data: &Path, work: &Path, costs: &mut Costs) -> Result<()> {
-    let place = tempfile::tempdir_in(work)?;
-    let repository = place.path().join("repository");
-    let restored = place.path().join("restored");
-    let command = |arguments: &[&str]| {
-        let mut command = Command::new(&peer.program);
-        command.args(peer.global).args(arguments).arg("--quiet");
-        command.env("RESTIC_REPOSITORY", &repository).env("RESTIC_PASSWORD", PASSWORD);
-        command
-    };
-    output(&mut command(&["init"]))?;
+/// All flows with one program, on a new repository. Gives what that takes after the first backup, in bytes.
+fn flows(program: &Program, data: &Path, work: &Path, costs: &mut Costs) -> Result<u64> {
+    let own = tempfile::tempdir_in(work)?;
+    let place = Place::below(own.path());
+    program.init(&place)?;
     let data = data.to_str().context("the folder's name is text")?;
-    let restored = restored.to_str().context("the folder's name is text")?;
-    let commands = [
-        vec!["backup", data],
-        vec!["backup", data],
-        vec!["restore", "latest", "--target", restored],
-        vec!["check", "--read-data"],
-    ];
-    for ((flow, arguments), costs) in FLOWS.iter().zip(commands).zip(costs) {
+    let mut stored = 0;
+    for (flow, costs) in Flow::ALL.into_iter().zip(costs) {
         // What is still to be written must not be paid by the next flow.
         output(&mut Command::new("sync"))?;
-        let cost = measure(&command(&arguments))?;
-        println!("   {flow:<18} {:>8.2} s wall {:>8.2} s cpu {:>8}", cost.wall, cost.cpu, mib(cost.memory));
-        costs.push(cost);
-    }
-    Ok(())
-}
-
-fn report(options: &Options, bytes: u64, peers: &[Peer; 2], costs: &[Costs; 2]) -> Result<()> {
-    let version = |peer: &Peer| -> Result<String> {
-        let text = String::from_utf8(output(Command::new(&peer.program).arg("version"))?.stdout)?;
-        Ok(text.lines().next().unwrap_or_default().to_owned())
-    };
-    let mut table = String::from(
-        "| flow | larder wall s | restic wall s | ratio | larder cpu s | restic cpu s | larder MiB | restic MiB |\n\
-         | --- | --- | --- | --- | --- | --- | --- | --- |\n",
-    );
-    let mut rows = Vec::new();
-    for (at, flow) in FLOWS.iter().enumerate() {
-        let [ours, theirs] = [middle(&costs[0][at]), middle(&costs[1][at])];
-        let _ = writeln!(
-            table,
-            "| {flow} | {:.2} | {:.2} | {:.2} | {:.2} | {:.2} | {} | {} |",
-            ours.wall,
-            theirs.wall,
-            ours.wall / theirs.wall,
-            ours.cpu,
-            theirs.cpu,
-            mib(ours.memory),
-            mib(theirs.memory)
+        let cost = measure(&program.call(&place, flow, data)?)?;
+        println!(
+            "   {:<18} {:>8.2} s wall {:>8.2} s cpu {:>5} MiB",
+            flow.name(),
+            cost.wall,
+            cost.cpu,
+            cost.memory >> 20
         );
-        rows.push(json!({ "flow": flow, "larder": runs(&costs[0][at]), "restic": runs(&costs[1][at]) }));
+        costs.push(cost);
+        if flow == Flow::FirstBackup {
+            stored = programs::bytes_below(&place.repository)?;
+        }
     }
-    let cores = std::thread::available_parallelism()?;
-    let head = format!(
-        "# larder and restic, whole flows\n\n\
-         Made by `cargo xtask bench peers --size {bytes_wanted} --files {files} --runs {runs}`: {made} in {files} files, \
-         {cores} cores, {system}, medians of {runs} paired runs in alternating order, repository and data on one disk.\n\n\
-         - {larder}\n- {restic}\n\n\
-         Wall and CPU time (user and system together) in seconds, largest resident memory in MiB; ratio = larder's wall time / restic's.\n\n",
-        bytes_wanted = options.wish.bytes,
-        files = options.wish.files,
-        runs = options.runs,
-        made = mib(bytes) + " MiB",
-        system = std::env::consts::OS,
-        larder = version(&peers[0])?,
-        restic = version(&peers[1])?,
-    );
-    let document = json!({
-        "size": bytes, "files": options.wish.files, "runs": options.runs, "cores": cores.get(),
-        "larder": version(&peers[0])?, "restic": version(&peers[1])?, "flows": rows,
-    });
-    let folder = root().join("docs/benchmarks");
-    fs::create_dir_all(&folder)?;
-    fs::write(folder.join("peers.md"), format!("{head}{table}"))?;
-    fs::write(folder.join("peers.json"), serde_json::to_string_pretty(&document)? + "\n")?;
-    println!("\n{head}{table}");
-    Ok(())
-}
-
-fn runs(costs: &[Cost]) -> Value {
-    costs.iter().map(|cost| json!({ "wall": cost.wall, "cpu": cost.cpu, "memory": cost.memory })).collect()
+    Ok(stored)
 }
 
 /// The median of each figure by itself.
@@ -192,8 +172,4 @@ pub(crate) fn middle(costs: &[Cost]) -> Cost {
     let mut memories: Vec<u64> = costs.iter().map(|cost| cost.memory).collect();
     memories.sort_unstable();
     Cost { wall: of(|cost| cost.wall), cpu: of(|cost| cost.cpu), memory: memories[memories.len() / 2] }
-}
-
-fn mib(bytes: u64) -> String {
-    (bytes / (1 << 20)).to_string()
 }

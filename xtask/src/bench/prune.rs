@@ -132,9 +132,7 @@ fn measure_way(way: &Way, judge: &Path, work: &Path, repository: &Path, filler: 
     let costs = [prune()?, prune()?];
     let opening = measure(&on(&way.program, &copy, &cache, &["cat", "config"]))?;
     output(&mut on(judge, &copy, &own.path().join("other cache"), &["check", "--read-data"]))?;
-    let said = output(Command::new("du").args(["--summarize", "--bytes"]).arg(&copy))?;
-    let said = String::from_utf8(said.stdout)?;
-    let left = said.split_whitespace().next().context("du gives a number")?.parse()?;
+    let left = programs::bytes_below(&copy)?;
     Ok(Row { name: way.name, costs, opening, left })
 }
 

@@ -49,6 +49,7 @@ mod parity; // flags, exit codes, JSON and words are restic's
 mod wrappers; // restic's wrappers, unchanged, with larder in its place
 mod compat; // the real restic and larder on the same repositories
 mod damage; // damaged repositories: the right verdict, never wrong content
+mod bombs; // small things that become huge: an error, in bounded memory and time
 mod rclone; // repositories through rclone, as a child and as a server
 mod rest; // repositories on REST servers
 mod sftp; // repositories behind a real sshd

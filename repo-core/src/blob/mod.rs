@@ -277,6 +277,7 @@ impl Opener {
         out.clear();
         let limit = match blob.kind {
             BlobKind::Data => self.data_len_max,
+            // However little is stored of it: a file of holes is one name of a chunk, a million times.
             BlobKind::Tree => TREE_LEN_MAX,
         };
         let len = match plain_len {

@@ -6,6 +6,7 @@
 use crate::compress::{Compression, Compressor, DecompressError, Decompressor};
 use crate::context::Random;
 use crate::crypto::{Key, Unauthentic};
+use crate::format::limits;
 
 /// The first byte of a compressed record.
 const COMPRESSED: u8 = 2;
@@ -63,7 +64,8 @@ pub fn seal_record(key: &Key, version: u32, random: &dyn Random, json: &[u8]) ->
 /// Replaces the content of `out` with the JSON of a stored index file, snapshot or lock, and tells how it was
 /// stored. The caller has compared the stored bytes with the file's name before.
 ///
-/// JSON longer than `limit` bytes is refused. On error `out` is empty.
+/// JSON longer than `limit` bytes is refused, and such as is a thousand times as long as what is stored. On error `out` is
+/// empty.
 pub fn open_record(
     key: &Key,
     stored: &[u8],
@@ -80,6 +82,7 @@ pub fn open_record(
         }
         Some(&COMPRESSED) => {
             let content = std::mem::take(out);
+            let limit = limit.min(limits::inflated_from_bytes_max(content.len()));
             Decompressor::new().decompress_bounded(&content[1..], limit, out)?;
             Ok(RecordForm::Compressed)
         }
@@ -126,6 +129,18 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn a_record_that_inflates_a_thousandfold_is_refused() {
+        let json = vec![b' '; 17 << 20];
+        let mut out = Vec::new();
+        let stored = seal_record(&key(), 2, &SystemRandom, &[b"{}", &json[..]].concat());
+        let error = open_record(&key(), &stored, 64 << 20, &mut out).unwrap_err();
+        assert!(matches!(error, RecordError::Frame(DecompressError::TooLong { .. })), "{error:?}");
+        assert!(out.capacity() <= 16 << 20);
+        let stored = seal_record(&key(), 2, &SystemRandom, &[b"{}", &json[..15 << 20]].concat());
+        open_record(&key(), &stored, 64 << 20, &mut out).unwrap();
     }
 
     #[test]

@@ -56,6 +56,18 @@ pub const NAME_BYTES_MAX: usize = 255;
 /// Directories inside each other.
 pub const TREE_DEPTH_MAX: usize = 4096;
 
+/// What any record may inflate to, however few bytes are stored of it.
+const INFLATED_BYTES_FREE: usize = 16 << 20;
+/// How many times its stored length a longer one may inflate to. Each entry of an index file has an id that no other has,
+/// which does not shrink at all. Thousandfold is made to fill somebody's memory.
+const INFLATION_MAX: usize = 1000;
+
+/// The greatest length in bytes that so many stored bytes of a record may inflate to.
+pub(crate) const fn inflated_from_bytes_max(stored_bytes: usize) -> usize {
+    let most = stored_bytes.saturating_mul(INFLATION_MAX);
+    if most > INFLATED_BYTES_FREE { most } else { INFLATED_BYTES_FREE }
+}
+
 /// The greatest length in bytes, as stored, of a file of this kind.
 pub const fn stored_bytes_max(kind: FileKind) -> u64 {
     match kind {

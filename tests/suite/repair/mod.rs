@@ -1,6 +1,7 @@
 //! Repairs: what is lost comes back if it is anywhere, the rest is saved, and nothing becomes worse, whenever the machine
 //! stops. Here the index; below packs and snapshots.
 
+mod anything; // random damages of every fixture, mended as check says
 mod fetch; // what is lost comes back from another repository
 mod packs; // what is sound of damaged packs is saved
 mod snapshots; // snapshots without what is lost, as restic makes them

@@ -4,7 +4,8 @@
 //! written blob by blob.
 
 mod ground; // a backup and a target
-mod hostile; // lies, losses and swaps
+mod hostile; // lies and losses
+mod race; // directories of the target become links meanwhile
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;

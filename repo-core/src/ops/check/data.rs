@@ -6,9 +6,10 @@ use std::mem;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use crate::backend::ErrorKind;
 use crate::blob::{FEW, Opener, SealedBlob, next_few, trim};
 use crate::context::{Cancelled, Context, Event, Random, Stage};
-use crate::format::{IndexedBlob, PackHeader, Place, limits};
+use crate::format::{IndexedBlob, PackHeader, Place};
 use crate::hash::sha256_each;
 use crate::id::{BlobId, PackId};
 use crate::ops::check::report::Finding;
@@ -215,9 +216,12 @@ fn verify(
     let mut packs = mem::take(&mut tools.packs);
     packs.resize_with(packs.len().max(group.len()), Vec::new);
     let mut is_read = Vec::with_capacity(group.len());
-    for ((pack, _), bytes) in group.iter().zip(&mut packs) {
+    for ((pack, size), bytes) in group.iter().zip(&mut packs) {
         context.cancel.check()?;
-        let read = backend.read_all((*pack).into(), limits::PACK_BYTES_MAX, bytes);
+        let read = match backend.read_all((*pack).into(), *size, bytes) {
+            Err(error) if error.kind() == ErrorKind::TooLong => backend.read((*pack).into(), 0..*size, bytes),
+            read => read,
+        };
         is_read.push(
             read.map_err(|source| findings.add(Finding::PackUnreadable { pack: *pack, source })).is_ok(),
         );

@@ -3,6 +3,8 @@
 //! In: a pack of one repository. Out: the same file in another one that seals with the same key. All of it is verified
 //! on the way: its name, its header, and every blob in it.
 
+use std::num::NonZeroU32;
+
 use crate::blob::{FEW, Opener, SealedBlob, next_few};
 use crate::format::{IndexedBlob, IndexedPack};
 use crate::hash::sha256;
@@ -30,8 +32,8 @@ impl Reader {
         repository.backend().read_all(pack.into(), len, &mut bytes).ok()?;
         let is_named_so = bytes.len() as u64 == len && PackId(sha256(&bytes)) == pack;
         let holds_them = is_named_so && repository.pack_blobs_in(pack, &bytes).ok()? == blobs;
-        (holds_them && self.opens_each(&bytes, &blobs))
-            .then(|| FinishedPack { bytes, content: IndexedPack { id: pack, blobs } })
+        let is_right = holds_them && self.opens_each(&bytes, &blobs);
+        is_right.then_some(FinishedPack { bytes, content: IndexedPack { id: pack, blobs } })
     }
 
     fn opens_each(&self, bytes: &[u8], blobs: &[IndexedBlob]) -> bool {
@@ -41,7 +43,7 @@ impl Reader {
         let mut plains: [Vec<u8>; FEW] = Default::default();
         let mut left = blobs.iter().peekable();
         while left.peek().is_some() {
-            let few = next_few(&mut left, |blob| u64::from(blob.plain_len.map_or(blob.len, |len| len.get())));
+            let few = next_few(&mut left, |blob| u64::from(blob.plain_len.map_or(blob.len, NonZeroU32::get)));
             let sealed = few.iter().map(|blob| {
                 let start = blob.offset as usize;
                 let sealed = bytes.get(start..start + blob.len as usize).unwrap_or_default();

@@ -391,3 +391,19 @@ fn removal_whose_answer_was_lost_is_no_failure() {
     check(Fault::FailAfter(ErrorKind::Transient), 0);
     check(Fault::FailBefore(ErrorKind::Denied), 1);
 }
+
+/// A page that comes twice must not use up a count: the newest two are two snapshots.
+#[test]
+fn a_snapshot_that_is_listed_twice_counts_once() {
+    let memory = some_snapshots();
+    let rule = Rule::every(Fault::ListTwice).on(Operation::List).of(FileKind::Snapshot);
+    let faulty = Arc::new(FaultBackend::new(memory.clone(), [rule]));
+    assert!(forget_all(&open(faulty)).unwrap().failed.is_empty());
+    let honest = some_snapshots();
+    forget_all(&open(honest.clone())).unwrap();
+    let times = |memory: &Arc<MemoryBackend>| -> Vec<Time> {
+        let found = snapshots::list(&context(), &open(memory.clone())).unwrap();
+        found.iter().map(|stored| stored.snapshot.time).collect()
+    };
+    assert_eq!(times(&memory), times(&honest));
+}

@@ -17,7 +17,8 @@ mod requests; // what whole runs cost on a real server
 mod source_truth; // what a backup could not save, and what it reads again
 mod fuzz_replay; // what the fuzzers try, on seeds and mutations of them
 mod commit; // whatever a backup relies on may be removed at any moment
-mod crash; // the machine stops at operation N, for every N
+mod crash; // restic looks at what a stopped backup leaves
+mod sweep; // every operation meets every fault at every call
 mod prune; // what no snapshot needs goes, and nothing else
 mod versions; // one file through all snapshots, and back beside itself
 mod search; // the search index: the same answers

@@ -5,7 +5,11 @@
 //! faults in every run. For the test of all crash points: count the calls of a clean run with
 //! [`FaultBackend::calls`], then freeze at each of them, drop everything, and go on with the backend inside.
 
-use std::collections::BTreeMap;
+mod rule; // what goes wrong, and with which calls
+
+pub use rule::{Fault, Rule};
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -14,82 +18,7 @@ use crate::backend::{Backend, BackendError, ErrorKind, Listed, MemoryBackend, Op
 use crate::id::{FileId, FileKind, Id, PackId};
 use crate::time::Timestamp;
 
-/// What goes wrong.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Fault {
-    /// The call fails and nothing was done.
-    FailBefore(ErrorKind),
-    /// The call is done, and yet reported as failed: the answer got lost.
-    FailAfter(ErrorKind),
-    /// The call fails with [`ErrorKind::Throttled`]; the storage asks to wait for so many seconds.
-    Throttle(u32),
-    /// The storage has not noticed yet what was last written of that kind: a listing leaves it out, and looking
-    /// it up or reading it is [`ErrorKind::NotFound`].
-    Lag,
-    /// The machine stops: this call and all later ones fail, and none of them is done.
-    FreezeBefore,
-    /// The machine stops as soon as this call is done: it and all later ones fail.
-    FreezeAfter,
-    /// A write leaves this many bytes under the final name and fails with [`ErrorKind::Transient`], as storage
-    /// without whole-file writes does when the connection breaks. Breaks the promise of [`Backend::write`],
-    /// therefore only over a [`MemoryBackend`].
-    Tear(usize),
-    /// The same, and the machine stops.
-    TearAndFreeze(usize),
-    /// A successful read gets one bit flipped: this one, counted from the first byte read, modulo their number.
-    FlipBit(u64),
-    /// The file is read as if it were cut to this many bytes.
-    CutTo(u64),
-}
-
-/// Which calls go wrong, and how. The first rule that fits a call decides.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Rule {
-    fault: Fault,
-    which: Which,
-    operation: Option<Operation>,
-    kind: Option<FileKind>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Which {
-    Every,
-    Nth(u64),
-    From(u64),
-}
-
-impl Rule {
-    /// Every call.
-    pub fn every(fault: Fault) -> Self {
-        Self { fault, which: Which::Every, operation: None, kind: None }
-    }
-
-    /// The `n`th call only, counted from 1 among the calls that the rest of the rule fits.
-    pub fn nth(n: u64, fault: Fault) -> Self {
-        Self { which: Which::Nth(n), ..Self::every(fault) }
-    }
-
-    /// The `n`th call and all after it, counted in the same way.
-    pub fn from(n: u64, fault: Fault) -> Self {
-        Self { which: Which::From(n), ..Self::every(fault) }
-    }
-
-    /// Only calls of this operation.
-    pub fn on(self, operation: Operation) -> Self {
-        Self { operation: Some(operation), ..self }
-    }
-
-    /// Only calls about this kind of files.
-    pub fn of(self, kind: FileKind) -> Self {
-        Self { kind: Some(kind), ..self }
-    }
-
-    fn concerns(&self, call: &Subject) -> bool {
-        self.operation.is_none_or(|operation| operation == call.operation)
-            && self.kind.is_none_or(|kind| Some(kind) == call.kind)
-    }
-}
+use rule::Which;
 
 /// The cause of every failure that was made here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -143,12 +72,29 @@ struct State {
     log: Vec<String>,
     /// What was written last, by kind.
     newest: BTreeMap<FileKind, FileId>,
+    /// What was removed or replaced last, by kind, with its bytes; kept only where a rule asks for it.
+    gone: BTreeMap<FileKind, (FileId, Vec<u8>)>,
+    /// Repetitions under way: before which call they arrive, and what is written or, without bytes, removed.
+    late: Vec<(u64, FileId, Option<Vec<u8>>)>,
 }
 
 impl State {
     fn new(rules: impl IntoIterator<Item = Rule>) -> Self {
         let rules = rules.into_iter().map(|rule| (rule, 0)).collect();
-        Self { rules, calls: 0, frozen_at: None, log: Vec::new(), newest: BTreeMap::new() }
+        Self {
+            rules,
+            calls: 0,
+            frozen_at: None,
+            log: Vec::new(),
+            newest: BTreeMap::new(),
+            gone: BTreeMap::new(),
+            late: Vec::new(),
+        }
+    }
+
+    /// Whether anybody will ask for what is gone.
+    fn keeps_what_goes(&self) -> bool {
+        self.rules.iter().any(|(rule, _)| rule.fault == Fault::Linger)
     }
 
     /// Whether a lagging storage does not know the file.
@@ -209,13 +155,46 @@ impl FaultBackend {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Brings all repetitions that are still under way.
+    pub fn deliver(&self) {
+        let late = std::mem::take(&mut self.lock().late);
+        late.into_iter().for_each(|repetition| self.repeat(repetition));
+    }
+
+    /// Nobody waits for the answer to a repetition.
+    fn repeat(&self, (_, file, content): (u64, FileId, Option<Vec<u8>>)) {
+        let _ = match content {
+            Some(content) => self.inner.write(file, &content),
+            None => self.inner.remove(file),
+        };
+    }
+
+    /// Keeps what a write or removal is about to take away, for a storage that will not have noticed.
+    fn keep(&self, file: FileId) {
+        let mut content = Vec::new();
+        if self.lock().keeps_what_goes() && self.inner.read_all(file, u64::MAX, &mut content).is_ok() {
+            self.lock().gone.insert(file.kind, (file, content));
+        }
+    }
+
+    /// What the storage still has of a file that went, if it is to linger.
+    fn lingering(&self, fault: Option<Fault>, file: FileId) -> Option<Vec<u8>> {
+        let state = self.lock();
+        let (gone, content) = state.gone.get(&file.kind).filter(|_| fault == Some(Fault::Linger))?;
+        (*gone == file).then(|| content.clone())
+    }
+
     /// Numbers the call, writes it down, and fails if it is not to be done at all.
     fn enter(&self, call: Subject) -> Result<Entered, BackendError> {
         let mut state = self.lock();
         state.calls += 1;
         let number = state.calls;
+        for repetition in state.late.extract_if(.., |(due, ..)| *due <= number) {
+            self.repeat(repetition);
+        }
         let mut fault = None;
-        for (rule, seen) in state.rules.iter_mut().filter(|(rule, _)| rule.concerns(&call)) {
+        let concerned = |rule: &Rule| rule.concerns(call.operation, call.kind);
+        for (rule, seen) in state.rules.iter_mut().filter(|(rule, _)| concerned(rule)) {
             *seen += 1;
             let fits = match rule.which {
                 Which::Every => true,
@@ -291,8 +270,16 @@ impl FaultBackend {
         buffer.clear();
         let entered = self.enter(call)?;
         let number = entered.number;
-        let mut result = inside(buffer);
+        let mut result = match (entered.fault, self.lingering(entered.fault, file)) {
+            (_, Some(old)) => take(&old, call, range, buffer),
+            (Some(Fault::Exchange), _) => match self.another(file) {
+                Some(other) => take(&other, call, range, buffer),
+                None => inside(buffer),
+            },
+            _ => inside(buffer),
+        };
         match (entered.fault, range) {
+            (Some(Fault::Extend(more)), None) if result.is_ok() => buffer.resize(buffer.len() + more, 0x2a),
             (Some(Fault::CutTo(len)), Some(range)) if result.is_ok() && range.end > len => {
                 buffer.clear();
                 result = Err(call.error(ErrorKind::TooShort, Injected::Planned { number }));
@@ -303,6 +290,53 @@ impl FaultBackend {
         }
         self.leave(call, &entered, result)
     }
+
+    /// Makes a listing one of a storage that behaves so.
+    fn list_wrongly(&self, fault: Fault, kind: FileKind, listed: &mut Vec<Listed>) {
+        let state = self.lock();
+        match fault {
+            Fault::Lag => {
+                listed.retain(|entry| state.newest.get(&kind).is_none_or(|file| file.id != entry.id))
+            }
+            Fault::Linger => {
+                let gone = state.gone.get(&kind);
+                let gone = gone.filter(|(file, _)| listed.iter().all(|entry| entry.id != file.id));
+                listed.extend(gone.map(|(file, content)| Listed { id: file.id, size: content.len() as u64 }));
+            }
+            Fault::ListTwice => listed.extend_from_within(..),
+            Fault::LeaveOut(which) => {
+                listed.sort_unstable();
+                let at = which.checked_rem(listed.len() as u64).and_then(|at| usize::try_from(at).ok());
+                at.map(|at| listed.remove(at));
+            }
+            _ => {}
+        }
+    }
+
+    /// The bytes of another file of the same kind.
+    fn another(&self, file: FileId) -> Option<Vec<u8>> {
+        let listed = self.inner.list(file.kind).ok()?;
+        let others: BTreeSet<Id> =
+            listed.iter().map(|listed| listed.id).filter(|id| *id != file.id).collect();
+        let mut content = Vec::new();
+        let other = FileId { id: *others.first()?, ..file };
+        self.inner.read_all(other, u64::MAX, &mut content).ok().map(|()| content)
+    }
+}
+
+/// Reads what is asked for from these bytes instead of the stored ones.
+fn take(
+    bytes: &[u8],
+    call: Subject,
+    range: Option<&Range<u64>>,
+    buffer: &mut Vec<u8>,
+) -> Result<(), BackendError> {
+    let all = 0..bytes.len() as u64;
+    let Range { start, end } = range.unwrap_or(&all);
+    let bounds = usize::try_from(*start).ok().zip(usize::try_from(*end).ok());
+    let found = bounds.and_then(|(start, end)| bytes.get(start..end));
+    buffer.extend_from_slice(found.ok_or_else(|| call.failed(ErrorKind::TooShort))?);
+    Ok(())
 }
 
 fn flip(bytes: &mut [u8], bit: u64) {
@@ -318,12 +352,15 @@ impl Subject {
     }
 
     fn error(&self, kind: ErrorKind, cause: Injected) -> BackendError {
-        let error = match (self.file, self.kind) {
+        self.failed(kind).because(cause)
+    }
+
+    fn failed(&self, kind: ErrorKind) -> BackendError {
+        match (self.file, self.kind) {
             (Some(file), _) => BackendError::file(kind, self.operation, file),
             (None, Some(folder)) => BackendError::folder(kind, self.operation, folder),
             (None, None) => BackendError::repository(kind, self.operation),
-        };
-        error.because(cause)
+        }
     }
 }
 
@@ -353,9 +390,15 @@ impl Backend for FaultBackend {
         let call = Subject::file(Operation::Write, file);
         let entered = self.enter(call)?;
         self.lock().newest.insert(file.kind, file);
+        self.keep(file);
+        if let Some(Fault::Again(calls)) = entered.fault {
+            let due = entered.number.saturating_add(calls);
+            self.lock().late.push((due, file, Some(content.to_vec())));
+        }
         let written = match (entered.fault, &self.memory) {
             (Some(Fault::Tear(keep) | Fault::TearAndFreeze(keep)), Some(memory)) => {
-                memory.insert(file, content.get(..keep).unwrap_or(content));
+                let keep = keep.min(content.len().saturating_sub(1));
+                memory.insert(file, content.get(..keep).unwrap_or_default());
                 Ok(())
             }
             _ => self.inner.write(file, content),
@@ -372,7 +415,13 @@ impl Backend for FaultBackend {
     }
 
     fn size(&self, file: FileId) -> Result<u64, BackendError> {
-        self.through(Subject::file(Operation::Size, file), || self.inner.size(file))
+        let call = Subject::file(Operation::Size, file);
+        let entered = self.enter(call)?;
+        let size = match self.lingering(entered.fault, file) {
+            Some(old) => Ok(old.len() as u64),
+            None => self.inner.size(file),
+        };
+        self.leave(call, &entered, size)
     }
 
     fn written_at(&self, file: FileId) -> Result<Option<Timestamp>, BackendError> {
@@ -383,16 +432,20 @@ impl Backend for FaultBackend {
         let call = Subject { operation: Operation::List, kind: Some(kind), file: None };
         let entered = self.enter(call)?;
         let mut result = self.inner.list(kind);
-        if let (Some(Fault::Lag), Ok(listed), Some(newest)) =
-            (entered.fault, &mut result, self.lock().newest.get(&kind))
-        {
-            listed.retain(|entry| entry.id != newest.id);
+        if let (Some(fault), Ok(listed)) = (entered.fault, &mut result) {
+            self.list_wrongly(fault, kind, listed);
         }
         self.leave(call, &entered, result)
     }
 
     fn remove(&self, file: FileId) -> Result<(), BackendError> {
-        self.through(Subject::file(Operation::Remove, file), || self.inner.remove(file))
+        let call = Subject::file(Operation::Remove, file);
+        let entered = self.enter(call)?;
+        self.keep(file);
+        if let Some(Fault::Again(calls)) = entered.fault {
+            self.lock().late.push((entered.number.saturating_add(calls), file, None));
+        }
+        self.leave(call, &entered, self.inner.remove(file))
     }
 
     fn hint_trees(&self, packs: &[PackId]) {
@@ -481,6 +534,79 @@ mod tests {
             assert_eq!(memory.files()[&pack], b"wh");
             assert_eq!(backend.is_frozen(), frozen);
         }
+    }
+
+    fn pack(content: &[u8]) -> FileId {
+        PackId(crate::hash::sha256(content)).into()
+    }
+
+    fn listed(backend: &dyn Backend, kind: FileKind) -> Vec<Id> {
+        let mut ids: Vec<Id> = backend.list(kind).unwrap().iter().map(|listed| listed.id).collect();
+        ids.sort_unstable();
+        ids
+    }
+
+    #[test]
+    fn what_went_lingers_in_listings_and_reads() {
+        let (_, backend) = faulty([
+            Rule::every(Fault::Linger).on(Operation::Read),
+            Rule::every(Fault::Linger).on(Operation::List),
+            Rule::nth(1, Fault::Linger).on(Operation::Size),
+        ]);
+        backend.write(FileId::CONFIG, b"new").unwrap();
+        assert_eq!(read(&backend).unwrap(), b"four");
+        backend.remove(FileId::CONFIG).unwrap();
+        assert_eq!(read(&backend).unwrap(), b"new");
+        assert_eq!(backend.size(FileId::CONFIG).unwrap(), 3);
+        assert_eq!(backend.size(FileId::CONFIG).unwrap_err().kind(), ErrorKind::NotFound);
+        assert_eq!(listed(&backend, FileKind::Config), [FileId::CONFIG.id]);
+    }
+
+    #[test]
+    fn a_late_repetition_arrives_in_its_time_or_at_the_end() {
+        let (memory, backend) = faulty([Rule::nth(1, Fault::Again(2)), Rule::nth(4, Fault::Again(100))]);
+        backend.write(FileId::CONFIG, b"one").unwrap();
+        backend.write(FileId::CONFIG, b"two").unwrap();
+        assert_eq!(memory.files()[&FileId::CONFIG], b"two");
+        assert_eq!(read(&backend).unwrap(), b"one");
+        backend.remove(FileId::CONFIG).unwrap();
+        backend.write(FileId::CONFIG, b"three").unwrap();
+        backend.deliver();
+        assert!(memory.files().is_empty());
+    }
+
+    #[test]
+    fn listings_are_wrong_as_planned() {
+        let (_, backend) = faulty(
+            [Rule::nth(1, Fault::ListTwice), Rule::nth(2, Fault::LeaveOut(3))]
+                .map(|rule| rule.on(Operation::List)),
+        );
+        let mut ids = [b"a", b"b"].map(|content| {
+            backend.write(pack(content), content).unwrap();
+            pack(content).id
+        });
+        ids.sort_unstable();
+        assert_eq!(listed(&backend, FileKind::Pack), [ids[0], ids[0], ids[1], ids[1]]);
+        assert_eq!(listed(&backend, FileKind::Pack), [ids[0]], "3 is odd, so the second one is left out");
+        assert_eq!(listed(&backend, FileKind::Pack), ids);
+    }
+
+    #[test]
+    fn a_read_gives_another_file_of_the_same_kind_or_more_than_there_is() {
+        let mut buffer = Vec::new();
+        let (_, backend) = faulty(
+            [Rule::nth(1, Fault::Extend(2)), Rule::every(Fault::Exchange)]
+                .map(|rule| rule.on(Operation::Read)),
+        );
+        assert_eq!(read(&backend).unwrap(), b"four**");
+        assert_eq!(read(&backend).unwrap(), b"four", "there is no other config");
+        for content in [&b"short"[..], b"and longer"] {
+            backend.write(pack(content), content).unwrap();
+        }
+        backend.read(pack(b"short"), 4..10, &mut buffer).unwrap();
+        assert_eq!(buffer, b"longer");
+        let error = backend.read(pack(b"and longer"), 4..10, &mut buffer).unwrap_err();
+        assert_eq!((error.kind(), buffer.len()), (ErrorKind::TooShort, 0));
     }
 
     #[test]

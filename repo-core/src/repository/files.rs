@@ -5,7 +5,7 @@
 
 use std::collections::HashSet;
 
-use crate::backend::{BackendError, ErrorKind};
+use crate::backend::{BackendError, ErrorKind, Listed};
 use crate::blob::{self, RecordForm, open_record, seal_record};
 use crate::context::Context;
 use crate::format::{Checked, FormatError, IndexFile, Lock, Snapshot, limits};
@@ -127,9 +127,18 @@ impl Record for Checked {
 }
 
 impl Repository {
-    /// The names of all records of a kind, in no order.
+    /// The names of all records of a kind, each once, in no order.
     pub fn list<R: Record>(&self) -> Result<Vec<R::Id>, BackendError> {
-        Ok(self.backend.list(R::KIND)?.into_iter().map(|listed| listed.id.into()).collect())
+        Ok(self.list_once(R::KIND)?.into_iter().map(|listed| listed.id.into()).collect())
+    }
+
+    /// Every file of a kind once. A storage that repeats a page of its listing must not make two snapshots out of one: a
+    /// policy would count both.
+    pub(super) fn list_once(&self, kind: FileKind) -> Result<Vec<Listed>, BackendError> {
+        let mut listed = self.backend.list(kind)?;
+        listed.sort_unstable();
+        listed.dedup_by_key(|file| file.id);
+        Ok(listed)
     }
 
     /// The names of all packs.

@@ -146,6 +146,11 @@ pub(super) fn find(
     Err(OpenError::WrongPassword)
 }
 
+/// The master key behind one key file.
+pub(super) fn open_one(backend: &dyn Backend, id: KeyId, password: &Password) -> Result<Key, KeyError> {
+    load(backend, id).and_then(|key| open(&key, password))
+}
+
 /// Puts the master key under a password and stores it; the file is read back and opened before this succeeds.
 pub(super) fn add(
     context: &Context,

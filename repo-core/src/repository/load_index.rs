@@ -72,7 +72,7 @@ impl Repository {
         context: &Context,
         part: IndexPart,
     ) -> Result<LoadedIndex, IndexError> {
-        let mut listed = self.backend.list(FileKind::Index)?;
+        let mut listed = self.list_once(FileKind::Index)?;
         listed.retain(|file| !part.without.contains(&IndexId(file.id)));
         let (total, bytes) = (listed.len() as u64, listed.iter().map(|file| file.size).sum());
         context.tell(&Event::Begin { stage: Stage::LoadIndex, total, bytes });

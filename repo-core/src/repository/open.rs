@@ -201,6 +201,8 @@ impl fmt::Debug for Unopened {
 
 impl Repository {
     /// Makes a new repository: folders, first key, and last the config, which makes it one.
+    ///
+    /// What was stopped before its config goes on with the key that is there, if the password opens it.
     pub fn init(
         context: &Context,
         backend: Arc<dyn Backend>,
@@ -208,10 +210,16 @@ impl Repository {
         options: &InitOptions,
     ) -> Result<Self, InitError> {
         let config = new_config(context, options)?;
-        refuse_remains(backend.as_ref())?;
+        let left = remains(backend.as_ref())?;
         backend.create()?;
-        let key = Key::generate(context.random.as_ref());
-        let key_id = keys::add(context, backend.as_ref(), &key, password, &options.label, options.kdf)?;
+        let (key_id, key) = match key_among(backend.as_ref(), &left, password)? {
+            Some(found) => found,
+            None => {
+                let key = Key::generate(context.random.as_ref());
+                let (backend, label) = (backend.as_ref(), &options.label);
+                (keys::add(context, backend, &key, password, label, options.kdf)?, key)
+            }
+        };
         let mut sealed = Vec::new();
         key.seal(context.random.as_ref(), &config.to_json(), &mut sealed);
         backend.write(FileId::CONFIG, &sealed)?;
@@ -294,21 +302,45 @@ pub enum UnknownChunker {
     Refused(ChunkerError),
 }
 
-fn refuse_remains(backend: &dyn Backend) -> Result<(), InitError> {
+/// The keys of an init that was stopped before its config. All other remains are refused: nobody knows what needs them.
+fn remains(backend: &dyn Backend) -> Result<Vec<KeyId>, InitError> {
     match backend.size(FileId::CONFIG) {
         Ok(_) => return Err(InitError::Exists),
         Err(error) if error.is_not_found() => {}
         Err(error) => return Err(error.into()),
     }
-    for found in [FileKind::Key, FileKind::Snapshot] {
-        match backend.list(found) {
-            Ok(files) if files.is_empty() => {}
-            Ok(_) => return Err(InitError::Remains { found }),
-            Err(error) if error.is_not_found() => {} // not even the location is there yet
-            Err(error) => return Err(error.into()),
+    let list = |kind| match backend.list(kind) {
+        Err(error) if error.is_not_found() => Ok(Vec::new()), // not even the location is there yet
+        result => result,
+    };
+    let keys = list(FileKind::Key)?;
+    // A key without a config may be all that is left of a repository.
+    let more: &[FileKind] = if keys.is_empty() { &[] } else { &[FileKind::Index, FileKind::Pack] };
+    for found in [&[FileKind::Snapshot][..], more].concat() {
+        if !list(found)?.is_empty() {
+            return Err(InitError::Remains { found });
         }
     }
-    Ok(())
+    Ok(keys.iter().map(|listed| KeyId(listed.id)).collect())
+}
+
+/// The first of these keys that the password opens. Torn ones are of no use to anybody; one that is sound and does not
+/// open is somebody's.
+fn key_among(
+    backend: &dyn Backend,
+    ids: &[KeyId],
+    password: &Password,
+) -> Result<Option<(KeyId, Key)>, InitError> {
+    let mut somebodys = false;
+    for id in ids {
+        match keys::open_one(backend, *id, password) {
+            Ok(key) => return Ok(Some((*id, key))),
+            Err(KeyError::Damaged { .. }) => {}
+            Err(KeyError::Backend(error)) => return Err(error.into()),
+            Err(_) => somebodys = true,
+        }
+    }
+    if somebodys { Err(InitError::Remains { found: FileKind::Key }) } else { Ok(None) }
 }
 
 fn new_config(context: &Context, options: &InitOptions) -> Result<Config, InitError> {

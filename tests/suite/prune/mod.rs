@@ -1,7 +1,7 @@
 //! Pruning: exactly what no snapshot needs goes, whatever happened before and whenever the machine stops.
 
 mod model; // random histories against plain sets
-mod crash; // the machine stops at operation N, for every N
+pub(crate) mod crash; // what a prune must meet, and storage that does not do its part
 mod beside; // prunes beside others: marks, their time, and backups that begin and end at any moment
 mod peer; // restic prunes what we wrote, and checks what we pruned
 mod cost; // what it asks of the storage

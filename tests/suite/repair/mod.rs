@@ -281,3 +281,18 @@ fn the_next_backup_brings_back_what_was_lost() {
         assert_complete(memory);
     }
 }
+
+/// What the index forgets, snapshots lose: a pack is missing when the storage says so by name.
+#[test]
+fn a_pack_that_a_listing_left_out_stays_in_the_index() {
+    let history = history();
+    history.memory.remove(index_files(&history.memory)[0]).unwrap();
+    for which in 0..packs(&history.memory).len() as u64 {
+        let memory = Arc::new(history.memory.copy());
+        let rule = Rule::nth(1, Fault::LeaveOut(which)).on(Operation::List).of(FileKind::Pack);
+        let faulty = Arc::new(FaultBackend::new(memory.clone(), [rule]));
+        let before = readable(&memory);
+        repair_index(&context(), &open(faulty), &RepairIndexOptions::default()).unwrap();
+        assert!(readable(&memory).is_superset(&before), "pack {which} is forgotten");
+    }
+}

@@ -245,3 +245,22 @@ fn repair_of_packs_may_stop_anywhere() {
     stops_everywhere(&[(0, DAMAGES[1])]);
     stops_everywhere(&[(1, DAMAGES[4]), (3, DAMAGES[2])]);
 }
+
+/// Where a header is lost, only the index knows what is in the pack; a listing that left out that file is found out before
+/// the pack goes.
+#[test]
+fn an_index_file_that_a_listing_left_out_ends_the_repair() {
+    let (history, pack) = damaged(DAMAGES[3], 0);
+    let before = readable(&history.memory);
+    let files = history.memory.files().into_keys().filter(|file| file.kind == FileKind::Index).count();
+    let mut refused = 0;
+    for which in 0..files as u64 {
+        let memory = Arc::new(history.memory.copy());
+        let rule = Rule::nth(1, Fault::LeaveOut(which)).on(Operation::List).of(FileKind::Index);
+        let faulty = Arc::new(FaultBackend::new(memory.clone(), [rule]));
+        let result = repair(&open(faulty), &[pack]);
+        refused += usize::from(matches!(result, Err(RepairPacksError::NewIndex { .. })));
+        assert!(readable(&memory).is_superset(&before), "{which}: {result:?}");
+    }
+    assert_eq!(refused, files);
+}

@@ -16,8 +16,8 @@ use crate::ops::prune::plan::{Decision, by_pack};
 use crate::ops::prune::{Fate, PruneError, PruneMode, PrunePlan, PruneStats};
 use crate::parallel;
 use crate::repository::{
-    IndexChange, IndexCollector, Load, LockGuard, Marking, Reader, RepackError, Repository, RewriteError,
-    StoredLock, WriteError, Writer,
+    IndexChange, IndexCollector, IndexError, Load, LockGuard, Marking, Reader, RepackError, Repository,
+    RewriteError, StoredLock, WriteError, Writer,
 };
 
 /// Packs removed between two looks at the lock.
@@ -82,6 +82,7 @@ impl PrunePlan {
         }
         self.guard()?;
         let unindexed: Vec<PackId> = self.unindexed().collect();
+        self.refuse_new_index(!unindexed.is_empty())?;
         self.remove_packs(context, Stage::Remove, &unindexed, &mut report)?;
         let back = self.decision.back.iter().filter_map(|pack| self.marks.packs.get(pack));
         let back: Vec<IndexedPack> = back.map(|mark| mark.pack.clone()).collect();
@@ -115,6 +116,19 @@ impl PrunePlan {
         let now = self.repository.list::<Snapshot>().map_err(crate::snapshots::SelectError::from)?;
         match now.into_iter().find(|id| !self.snapshots.contains(id)) {
             Some(id) => Err(PruneError::NewSnapshot { id }),
+            None => Ok(()),
+        }
+    }
+
+    /// Whoever is alone and removes anything knows all of the index: the listing before may have left out a file, and
+    /// with it packs that seem to be listed nowhere.
+    fn refuse_new_index(&self, removes_unindexed: bool) -> Result<(), PruneError> {
+        if !removes_unindexed && !self.decision.fates.iter().any(|fate| fate.leaves_the_index()) {
+            return Ok(());
+        }
+        let now = self.repository.list::<IndexFile>().map_err(IndexError::from)?;
+        match now.into_iter().find(|id| !self.index_files.contains(id)) {
+            Some(id) => Err(PruneError::NewIndex { id }),
             None => Ok(()),
         }
     }

@@ -128,6 +128,12 @@ pub enum PruneError {
         /// Which one.
         id: SnapshotId,
     },
+    /// An index file is there that the plan knows nothing of: what it lists may be in use, or must leave it first.
+    #[error("index {id} was made or kept after the plan, nothing is removed")]
+    NewIndex {
+        /// Which one.
+        id: IndexId,
+    },
     /// An old index file could not be removed, so its packs stay.
     #[error("cannot remove an index file that was replaced")]
     RemoveIndex(#[source] BackendError),

@@ -115,8 +115,10 @@ pub fn repair_index(
 ) -> Result<RepairIndexReport, RepairIndexError> {
     let lock = repository.lock(context, LockKind::Exclusive, &options.lock)?;
     let existing = repository.backend().list(FileKind::Pack).map_err(RepairIndexError::Packs)?;
-    let existing: HashMap<PackId, u64> = existing.iter().map(|file| (PackId(file.id), file.size)).collect();
+    let mut existing: HashMap<PackId, u64> =
+        existing.iter().map(|file| (PackId(file.id), file.size)).collect();
     let loaded = repository.load_index_with_report(context)?;
+    look_for_missing(context, repository, &loaded, &mut existing)?;
     let mut work = Work::new(&loaded, &existing, options.read_all_packs);
     let mut report = RepairIndexReport::default();
     report.forgotten.clone_from(&work.missing);
@@ -138,6 +140,34 @@ pub fn repair_index(
     report.files_removed = new.replace_old(context, repository, &lock)?;
     drop(lock.release());
     Ok(report)
+}
+
+/// Asks for every pack that is listed by the index and not by the storage: what the index forgets, snapshots lose, and
+/// a listing may leave out what is there.
+fn look_for_missing(
+    context: &Context,
+    repository: &Repository,
+    loaded: &LoadedIndex,
+    existing: &mut HashMap<PackId, u64>,
+) -> Result<(), RepairIndexError> {
+    let listed = loaded.index.packs().iter().map(|pack| pack.id);
+    let missing: Vec<PackId> = listed.filter(|pack| !existing.contains_key(pack)).collect();
+    parallel::stream(
+        repository.backend().properties().connections,
+        missing,
+        |pack| {
+            context.cancel.check()?;
+            match repository.backend().size(pack.into()) {
+                Ok(size) => Ok(Some((pack, size))),
+                Err(error) if error.is_not_found() => Ok(None),
+                Err(error) => Err(RepairIndexError::Packs(error)),
+            }
+        },
+        |found| {
+            existing.extend(found);
+            Ok(())
+        },
+    )
 }
 
 /// An index that takes the place of the old one.

@@ -13,8 +13,8 @@ use std::sync::Arc;
 use crate::backend::{BackendError, ErrorKind};
 use crate::blob::{OpenError, Opener};
 use crate::context::{Cancelled, Context, Event, Stage, from_unless_cancelled};
-use crate::format::{Place, limits};
-use crate::id::{BlobId, PackId};
+use crate::format::{IndexFile, Place, limits};
+use crate::id::{BlobId, IndexId, PackId};
 use crate::index::Index;
 use crate::ops::repair::index::{NewIndex, RepairIndexError};
 use crate::repository::{
@@ -55,6 +55,12 @@ pub enum RepairPacksError {
         blob: BlobId,
         /// In which pack.
         pack: PackId,
+    },
+    /// An index file is there that was not when the packs were judged: it may say more about them.
+    #[error("index {id} was not seen before, so nothing is removed")]
+    NewIndex {
+        /// Which one.
+        id: IndexId,
     },
     /// The index could not be loaded, or not be written anew.
     #[error(transparent)]
@@ -302,6 +308,7 @@ impl PacksPlan {
         keep: &mut dyn FnMut(PackId, &[u8]) -> io::Result<()>,
     ) -> Result<PacksReport, RepairPacksError> {
         let mut report = PacksReport::default();
+        self.refuse_new_index()?;
         let mut tools = Tools::new(&self.repository);
         for salvage in &self.packs {
             context.cancel.check()?;
@@ -315,6 +322,17 @@ impl PacksPlan {
         lock.check()?;
         self.remove_packs(context, &mut report)?;
         Ok(report)
+    }
+
+    /// Where a header is lost, the index alone knows what is in a pack; a listing of its files may have left one out.
+    fn refuse_new_index(&self) -> Result<(), RepairPacksError> {
+        let seen = self.loaded.files.iter().chain(self.loaded.unreadable.iter().map(|(id, _)| id));
+        let seen: HashSet<IndexId> = seen.copied().collect();
+        let now = self.repository.list::<IndexFile>().map_err(IndexError::from)?;
+        match now.into_iter().find(|id| !seen.contains(id)) {
+            Some(id) => Err(RepairPacksError::NewIndex { id }),
+            None => Ok(()),
+        }
     }
 
     /// Packs, then their index files.

@@ -171,13 +171,13 @@ impl Trial<'_> {
         let rules = fault.map(|(call, fault)| Rule::nth(call, fault));
         let faulty = Arc::new(FaultBackend::over_memory(self.memory.clone(), rules));
         let result = (self.scenario.run)(&Ground::new(&self.memory, faulty.clone(), retried));
+        self.torn |= fault.is_some_and(|(_, fault)| points::tears(fault));
         faulty.deliver();
         self.story += &format!("{}\n── ends with {result:?}\n", faulty.log().join("\n"));
         if result.is_err() && !self.is_made() {
             return result;
         }
         let found = self.look();
-        self.torn |= fault.is_some_and(|(_, fault)| points::tears(fault));
         self.judge(&found);
         assert!(fault.is_some() || found.locks.is_subset(&self.before.locks), "a lock stays\n{}", self.story);
         // Who was told something else about what is there cannot know whether all is done.
@@ -241,6 +241,9 @@ impl Trial<'_> {
 
     /// What `check` tells a user to do about torn files: records go, and the index is repaired.
     fn mend(&self) {
+        if !self.torn {
+            return; // only torn files need it
+        }
         let found = self.look();
         let of = |kind: FileKind| {
             let bad = found.torn.iter().chain(&found.foreign);
@@ -297,6 +300,7 @@ fn check(scenario: &Scenario, before: &Found, point: &Point) {
     }
     trial.run(None, false).unwrap_or_else(|error| panic!("again: {error}\n{}", trial.story));
     trial.unlock();
+    trial.mend();
     trial.prune();
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use repo_core::backend::MemoryBackend;
 use repo_core::filter::{Case, Patterns, Selection};
 use repo_core::ops::forget::{self, Count, ForgetOptions, Policy};
-use repo_core::ops::prune::{self, MaxUnused, PruneMode, PruneOptions};
+use repo_core::ops::prune::{self, MaxUnused, Postponed, PruneMode, PruneOptions};
 use repo_core::ops::rewrite::{Old, RewriteChange, RewriteOptions, Rewritten, rewrite};
 use repo_core::ops::tag::{TagChange, tag};
 use repo_core::repository::{LockGuard, LockKind, LockOptions, Repository};
@@ -84,6 +84,9 @@ fn everything(mode: PruneMode) -> PruneOptions {
 fn pruning(start: &MemoryBackend, mode: PruneMode) -> Scenario {
     let run = move |ground: &Ground| {
         let report = prune::prune(&ground.context, &ground.open()?, &everything(mode)).map_err(said)?;
+        if matches!(report.postponed, Some(Postponed::Full)) {
+            return Err("there is no room".to_owned());
+        }
         let left = report.not_removed.into_iter().next();
         left.map_or(Ok(()), |(pack, error)| Err(format!("{pack}: {}", said(error))))
     };

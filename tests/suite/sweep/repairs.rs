@@ -144,8 +144,16 @@ pub(super) fn from_another() -> Scenario {
 /// Trees whose snapshots were forgotten get one.
 pub(super) fn recover_forgotten() -> Scenario {
     let mut history = history();
+    let all = snapshots::list(&context(), &history.repository).unwrap();
     history.forget(0);
     history.forget(0);
+    let left = snapshots::list(&context(), &history.repository).unwrap();
+    // A recovery names each root by its first digits.
+    let names: Vec<String> = all
+        .into_iter()
+        .filter(|stored| !left.contains(stored))
+        .map(|stored| format!("/{}", &stored.snapshot.tree.to_string()[..8]))
+        .collect();
     let run = |ground: &Ground| {
         let repository = ground.open()?;
         let lock = locked(ground, &repository, LockKind::Exclusive)?;
@@ -156,9 +164,9 @@ pub(super) fn recover_forgotten() -> Scenario {
         let owner = LockOwner::this_process();
         plan.execute(&ground.context, &lock, &owner, WriterOptions::default()).map(drop).map_err(said)
     };
-    Scenario::new(&history.memory, run).done(|found, _| {
-        let mut recovered = found.whole.values().filter(|(snapshot, _)| snapshot.tags == [RECOVERED]);
-        recovered.any(|(_, content)| content.keys().filter(|path| path.ends_with(b"/a")).count() == 2)
+    Scenario::new(&history.memory, run).done(move |found, _| {
+        let recovered = || found.whole.values().filter(|(snapshot, _)| snapshot.tags == [RECOVERED]);
+        names.iter().all(|name| recovered().any(|(_, content)| content.contains_key(name.as_bytes())))
     })
 }
 

@@ -315,6 +315,24 @@ fn a_storage_that_fails_is_no_loss() {
     assert_eq!(described(&history.repository), before);
 }
 
+/// A bit that is wrong on its way once is no damage: what is read again and sound then is kept.
+#[test]
+fn a_single_bad_read_costs_no_snapshot() {
+    let history = history();
+    let before = described(&history.repository);
+    for number in 1.. {
+        let memory = Arc::new(history.memory.copy());
+        let rule = Rule::nth(number, Fault::FlipBit(300)).on(Operation::Read).of(FileKind::Pack);
+        let faulty = Arc::new(FaultBackend::new(memory.clone(), [rule]));
+        repair(&open(faulty.clone()), OldSnapshots::Remove).unwrap();
+        assert_eq!(described(&open(memory)), before, "read {number}");
+        if !faulty.log().iter().any(|line| line.contains("FlipBit")) {
+            assert!(number > 3, "there is something to read");
+            break;
+        }
+    }
+}
+
 // ── the machine stops ──────────────────────────────────────────────────────────────────────────────────────
 
 /// Whatever was there is there or has its new version, all of which is readable; the next repair ends the same.

@@ -266,21 +266,33 @@ fn encode(tree: TreeId, mut nodes: Vec<Node>) -> Result<Vec<u8>, TreeError> {
     Ok(new.finish())
 }
 
-/// Reads a tree; `None` if every copy of it is lost or damaged.
+/// Reads a tree; `None` if every copy of it is lost or damaged, and was so when it was read again.
 fn read(reader: &Reader, tree: TreeId) -> Result<Option<Tree>, RepairSnapshotsError> {
-    let error = match reader.tree(tree) {
+    let mut error = match reader.tree(tree) {
         Ok(content) => return Ok(Some(content)),
         Err(error) => error,
     };
     // One copy is lost; whether all are is not known while one of them cannot be fetched.
     let blob = BlobId::from(tree);
+    let mut is_there = false;
     for place in reader.index().places(&blob) {
         reader.pack_copies(place.pack, [(blob, place, ())], |(), copy| match copy {
             Err(source) if !is_loss(&source) => {
                 Err(RepairSnapshotsError::Read { tree, source: source.into() })
             }
-            _ => Ok(()),
+            copy => {
+                is_there |= copy.is_ok();
+                Ok(())
+            }
         })?;
+    }
+    if is_there {
+        // A bit that was wrong on its way once must not cost a snapshot.
+        error = match reader.tree(tree) {
+            Ok(content) => return Ok(Some(content)),
+            Err(error @ ReadError::Shape { .. }) => error,
+            Err(error) => return Err(RepairSnapshotsError::Read { tree, source: error.into() }),
+        };
     }
     if is_loss(&error) { Ok(None) } else { Err(RepairSnapshotsError::Read { tree, source: error.into() }) }
 }

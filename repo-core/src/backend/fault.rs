@@ -158,7 +158,9 @@ impl FaultBackend {
     /// Brings all repetitions that are still under way.
     pub fn deliver(&self) {
         let late = std::mem::take(&mut self.lock().late);
-        late.into_iter().for_each(|repetition| self.repeat(repetition));
+        for repetition in late {
+            self.repeat(repetition);
+        }
     }
 
     /// Nobody waits for the answer to a repetition.
@@ -296,7 +298,7 @@ impl FaultBackend {
         let state = self.lock();
         match fault {
             Fault::Lag => {
-                listed.retain(|entry| state.newest.get(&kind).is_none_or(|file| file.id != entry.id))
+                listed.retain(|entry| state.newest.get(&kind).is_none_or(|file| file.id != entry.id));
             }
             Fault::Linger => {
                 let gone = state.gone.get(&kind);

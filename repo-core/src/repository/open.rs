@@ -212,13 +212,12 @@ impl Repository {
         let config = new_config(context, options)?;
         let left = remains(backend.as_ref())?;
         backend.create()?;
-        let (key_id, key) = match key_among(backend.as_ref(), &left, password)? {
-            Some(found) => found,
-            None => {
-                let key = Key::generate(context.random.as_ref());
-                let (backend, label) = (backend.as_ref(), &options.label);
-                (keys::add(context, backend, &key, password, label, options.kdf)?, key)
-            }
+        let (key_id, key) = if let Some(found) = key_among(backend.as_ref(), &left, password)? {
+            found
+        } else {
+            let key = Key::generate(context.random.as_ref());
+            let (backend, label) = (backend.as_ref(), &options.label);
+            (keys::add(context, backend, &key, password, label, options.kdf)?, key)
         };
         let mut sealed = Vec::new();
         key.seal(context.random.as_ref(), &config.to_json(), &mut sealed);

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use repo_core::backend::{Backend, MemoryBackend};
+use repo_core::backend::{Backend, ErrorKind, Fault, FaultBackend, MemoryBackend, Operation, Rule};
 use repo_core::context::Context;
 use repo_core::crypto::ScryptParams;
 use repo_core::id::{FileId, FileKind, KeyId, PackId};
@@ -132,4 +132,15 @@ fn an_init_that_was_stopped_goes_on_with_its_key_and_with_nobody_elses() {
     stopped.insert(torn, b"who".to_vec());
     assert_eq!(make(&stopped, PASSWORD).unwrap().key_id(), key);
     assert!(opens(&stopped, PASSWORD));
+}
+
+/// Whoever is told that stale locks are gone goes on: a lock that the storage does not give must not pass for a fresh one.
+#[test]
+fn an_unlock_that_cannot_read_a_lock_says_so() {
+    let memory = Arc::new(unlock().start);
+    let rule = Rule::nth(1, Fault::FailBefore(ErrorKind::Denied)).on(Operation::Read).of(FileKind::Lock);
+    let faulty = Arc::new(FaultBackend::new(memory.clone(), [rule]));
+    let error = open(faulty).remove_stale_locks(&context()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Denied);
+    open(memory).remove_stale_locks(&context()).unwrap();
 }

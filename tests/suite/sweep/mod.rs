@@ -14,6 +14,7 @@ mod removals; // scenarios that remove and replace
 mod repairs; // scenarios that mend
 mod keys; // scenarios about keys, locks and the config
 
+use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
@@ -36,13 +37,16 @@ use tests::trouble::runs;
 use judge::{Found, look};
 use points::{Point, pairs, singles};
 
+type Run = dyn Fn(&Ground) -> Result<(), String>;
+type Done = dyn Fn(&Found, &Arc<MemoryBackend>) -> bool;
+
 /// One command on one repository.
 struct Scenario {
     start: MemoryBackend,
     /// The command; `Err` says why it failed.
-    run: Box<dyn Fn(&Ground) -> Result<(), String>>,
+    run: Box<Run>,
     /// Whether the command has its result.
-    done: Box<dyn Fn(&Found, &Arc<MemoryBackend>) -> bool>,
+    done: Box<Done>,
     /// Snapshots that the command takes away.
     goes: BTreeSet<SnapshotId>,
     /// Whether it replaces snapshots by others that name them.
@@ -98,7 +102,6 @@ impl Ground {
 }
 
 /// An error with its causes.
-#[expect(clippy::needless_pass_by_value, reason = "it stands in `map_err`")]
 fn said(error: impl std::error::Error) -> String {
     with_causes(&error)
 }
@@ -142,6 +145,8 @@ struct Trial<'a> {
     scenario: &'a Scenario,
     before: &'a Found,
     memory: Arc<MemoryBackend>,
+    /// The repository as it was opened after the last run; deriving a key takes longer than all the rest.
+    opened: RefCell<Option<Repository>>,
     /// What happened so far.
     story: String,
     /// Whether a fault left torn files, which lie there until somebody takes them away.
@@ -154,7 +159,11 @@ impl Trial<'_> {
             let backend: Arc<dyn Backend> = self.memory.clone();
             Repository::open(&context(), backend, &Password::from(*password), &OpenOptions::default()).ok()
         };
-        self.scenario.passwords.iter().find_map(open)
+        let mut opened = self.opened.borrow_mut();
+        if opened.is_none() {
+            *opened = self.scenario.passwords.iter().find_map(open);
+        }
+        opened.clone()
     }
 
     fn is_made(&self) -> bool {
@@ -168,12 +177,13 @@ impl Trial<'_> {
 
     /// Runs the command with one fault or none, and judges what is there afterwards.
     fn run(&mut self, fault: Option<(u64, repo_core::backend::Fault)>, retried: bool) -> Result<(), String> {
+        self.opened.take();
         let rules = fault.map(|(call, fault)| Rule::nth(call, fault));
         let faulty = Arc::new(FaultBackend::over_memory(self.memory.clone(), rules));
         let result = (self.scenario.run)(&Ground::new(&self.memory, faulty.clone(), retried));
         self.torn |= fault.is_some_and(|(_, fault)| points::tears(fault));
         faulty.deliver();
-        self.story += &format!("{}\n── ends with {result:?}\n", faulty.log().join("\n"));
+        self.story.extend([faulty.log().join("\n"), format!("\n── ends with {result:?}\n")]);
         if result.is_err() && !self.is_made() {
             return result;
         }
@@ -283,7 +293,14 @@ impl Trial<'_> {
 
 fn check(scenario: &Scenario, before: &Found, point: &Point) {
     let memory = Arc::new(scenario.start.copy());
-    let mut trial = Trial { scenario, before, memory, story: format!("{point}\n"), torn: false };
+    let mut trial = Trial {
+        scenario,
+        before,
+        memory,
+        story: format!("{point}\n"),
+        opened: RefCell::default(),
+        torn: false,
+    };
     let result = trial.run(Some(point.first), point.retried);
     assert!(result.is_ok() || !point.retried, "whoever tries again gets through\n{}", trial.story);
     trial.unlock();
@@ -309,8 +326,14 @@ fn check(scenario: &Scenario, before: &Found, point: &Point) {
 /// What lies in a repository before anything happens.
 fn before(scenario: &Scenario) -> Found {
     let memory = Arc::new(scenario.start.copy());
-    let trial =
-        Trial { scenario, before: &Found::default(), memory, story: "before it begins".into(), torn: false };
+    let trial = Trial {
+        scenario,
+        before: &Found::default(),
+        memory,
+        story: "before it begins".into(),
+        opened: RefCell::default(),
+        torn: false,
+    };
     if trial.is_made() { trial.look() } else { Found::default() }
 }
 
@@ -327,6 +350,7 @@ fn clean(scenario: &Scenario) -> Vec<String> {
 const FAILURES_MAX: usize = 20;
 
 /// Judges the points one after the other; a failure says how to repeat it alone. `LARDER_TEST_POINT` takes one of them.
+#[expect(clippy::disallowed_methods, reason = "who runs the tests says so in the environment")]
 fn sweep(name: &str, scenario: &Scenario) {
     let calls = clean(scenario);
     let (singles, pairs) = (singles(&calls), pairs(name, &calls, runs(20)));

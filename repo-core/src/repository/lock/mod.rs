@@ -328,13 +328,21 @@ impl Repository {
         Ok(ids.into_iter().map(|id| (id, self.load_lock(context, id))).collect())
     }
 
-    /// Removes stale locks and says how many. Unreadable and fresh ones stay; and those that are old by this machine's
-    /// clock and not by the storage's.
+    /// Removes stale locks and says how many. Damaged and fresh ones stay; and those that are old by this machine's
+    /// clock and not by the storage's. If the storage does not give one, the others go all the same before this fails.
     pub fn remove_stale_locks(&self, context: &Context) -> Result<u64, BackendError> {
         let here = LockOwner::this_process();
-        let (mut removed, mut now) = (0, None);
+        let (mut removed, mut now, mut failed) = (0, None, None);
         for (id, lock) in self.locks(context)? {
-            let Some(lock) = lock.ok().filter(|lock| lock.is_stale(&here)) else { continue };
+            let lock = match lock {
+                Ok(lock) if lock.is_stale(&here) => lock,
+                Err(error) if error.is_not_found() || error.is_damage() => continue,
+                Err(RecordError::Backend(error)) => {
+                    failed = failed.or(Some(error));
+                    continue;
+                }
+                _ => continue,
+            };
             // Old by this machine's clock, which may be wrong: the storage's must agree if it has one.
             if !lock.is_of_the_dead(&here)
                 && let Some(written) = self.written_at(id)?
@@ -350,7 +358,7 @@ impl Repository {
             self.backend.remove(id.into())?;
             removed += 1;
         }
-        Ok(removed)
+        failed.map_or(Ok(removed), Err)
     }
 
     /// When a lock was written, by the storage's clock; `None` too if it is gone.

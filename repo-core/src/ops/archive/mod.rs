@@ -31,6 +31,7 @@ mod edit;
 mod file;
 mod known;
 mod lane;
+mod level;
 mod options;
 mod report;
 mod run;

@@ -4,102 +4,22 @@
 //! handed to the readers, but for those whose content the parent snapshot has. What is seen goes to every draft that
 //! wants it.
 
-use std::collections::{BTreeMap, VecDeque};
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsStr;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::vec;
+use std::path::Path;
 
 use crate::context::{Added, Cancelled, Change};
 use crate::format::{Node, NodeKind, Xattr};
 use crate::fs::metadata::{EntryMeta, to_node};
-use crate::fs::source::targets::{Role, TargetNode, TargetTree};
-use crate::fs::source::{Detail, Entry, Links, Listing};
+use crate::fs::source::targets::{Role, TargetTree};
+use crate::fs::source::{Entry, Links, Listing};
 use crate::fs::{FaultKind, Operation, SourceError};
 use crate::id::BlobId;
-use crate::ops::archive::ahead::WANTED_MAX;
 use crate::ops::archive::batch::Place;
-use crate::ops::archive::change::ParentDir;
-use crate::ops::archive::directory::{Directory, Slot};
+use crate::ops::archive::directory::Slot;
+use crate::ops::archive::level::{Here, Level, Look, Step, Steps, Targets, Wanted, target_steps};
 use crate::ops::archive::report::Problem;
 use crate::ops::archive::run::{FileJob, Run};
-
-type Targets = BTreeMap<OsString, TargetNode>;
-
-/// A directory on the walker's stack.
-struct Level {
-    /// Where it lies on the source.
-    path: PathBuf,
-    /// Where it appears in the snapshots.
-    item: PathBuf,
-    /// What it is in each draft that wants it.
-    here: Vec<Here>,
-    steps: Steps,
-    /// The file system to stay on, if so asked for.
-    device: Option<u64>,
-}
-
-/// What is to be looked at in a directory, in order.
-struct Steps {
-    left: vec::IntoIter<Step>,
-    /// So many of the last ones were not looked at for directories to read ahead.
-    unseen: usize,
-    /// Directories that are wanted ahead and not come to yet.
-    wanted: VecDeque<PathBuf>,
-}
-
-impl Steps {
-    fn new(steps: Vec<Step>) -> Self {
-        Self { unseen: steps.len(), left: steps.into_iter(), wanted: VecDeque::new() }
-    }
-}
-
-/// A directory in one of the drafts.
-struct Here {
-    draft: usize,
-    directory: Arc<Directory>,
-    /// What the parent snapshot has here.
-    before: ParentDir,
-}
-
-/// One thing to look at in a directory.
-enum Step {
-    /// An entry of the source, by its name there; with targets that lie below it.
-    Found(Entry, Targets),
-    /// A target, or a directory on the way to one, by its name in the snapshot.
-    Target(OsString, TargetNode),
-}
-
-impl Step {
-    fn name(&self) -> &OsStr {
-        match self {
-            Self::Found(entry, _) => &entry.name,
-            Self::Target(name, _) => name,
-        }
-    }
-}
-
-/// An entry to look at, and where it belongs.
-struct Look<'l> {
-    name: &'l OsStr,
-    path: PathBuf,
-    /// The drafts that want it.
-    wanted: Vec<Wanted<'l>>,
-}
-
-/// An entry in one of the drafts.
-struct Wanted<'l> {
-    draft: usize,
-    directory: &'l Arc<Directory>,
-    before: Option<Node>,
-}
-
-impl Look<'_> {
-    fn drafts(&self) -> impl Iterator<Item = usize> {
-        self.wanted.iter().map(|wanted| wanted.draft)
-    }
-}
 
 impl Run<'_> {
     /// The story of the walker.
@@ -138,60 +58,6 @@ impl Run<'_> {
         self.files.close();
         self.ahead.end();
         Ok(())
-    }
-
-    /// Has the next directories of a level read while this step is taken.
-    fn look_ahead(&self, level: &mut Level, step: &Step) {
-        let Level { path, steps, here, .. } = level;
-        if let (Step::Found(entry, _), Some(first)) = (step, steps.wanted.front())
-            && first.file_name() == Some(&entry.name)
-        {
-            steps.wanted.pop_front();
-        }
-        // Where somebody knows what has changed, most directories are not even looked at.
-        let is_known = here.iter().any(|here| self.drafts[here.draft].base.changed.is_some());
-        if is_known || steps.wanted.len() >= WANTED_MAX || steps.unseen == 0 {
-            return;
-        }
-        let left = steps.left.as_slice();
-        let detail = self.detail(here.iter().any(|here| !here.before.is_empty()));
-        let mut wanted = Vec::new();
-        steps.unseen = steps.unseen.min(left.len());
-        while steps.unseen > 0 && steps.wanted.len() < WANTED_MAX {
-            let step = &left[left.len() - steps.unseen];
-            steps.unseen -= 1;
-            if let Step::Found(entry, targets) = step
-                && entry.kind == Some(NodeKind::Dir)
-                && targets.is_empty()
-            {
-                let path = path.join(&entry.name);
-                if !self.options.select.leaves_out(&path, true) {
-                    steps.wanted.push_back(path.clone());
-                    wanted.push((path, detail));
-                }
-            }
-        }
-        self.ahead.want(wanted.into_iter());
-    }
-
-    /// How much is to be known of the entries of a directory. If a parent has it, its files are probably unchanged, and
-    /// their metadata will do.
-    fn detail(&self, has_parent: bool) -> Detail {
-        let sizes_matter = self.options.select.file_bytes_max().is_some();
-        if has_parent || sizes_matter || self.options.one_file_system {
-            Detail::Metadata
-        } else {
-            Detail::Kinds
-        }
-    }
-
-    fn root(&self, steps: Steps) -> Level {
-        let path = PathBuf::from("/");
-        let here = self.drafts.iter().enumerate().map(|(draft, its)| {
-            let directory = Directory::new(path.clone(), None);
-            Here { draft, directory, before: its.root_before() }
-        });
-        Level { here: here.collect(), item: path.clone(), path, steps, device: None }
     }
 
     /// Looks at one thing; gives the directory to enter, if it is one.
@@ -344,36 +210,6 @@ impl Run<'_> {
         Some(self.enter(look, item, &node, steps, device))
     }
 
-    fn enter(&self, look: Look<'_>, above: &Path, node: &Node, steps: Steps, device: Option<u64>) -> Level {
-        let Look { name, path, wanted } = look;
-        let item = above.join(name);
-        let here = wanted.into_iter().map(|Wanted { draft, directory, before }| {
-            let parent_dir = self.drafts[draft].dir_before(before.as_ref(), &item);
-            let own = (node.clone(), directory.reserve(), before);
-            let directory = Directory::new(item.clone(), Some(own));
-            Here { draft, directory, before: parent_dir }
-        });
-        Level { here: here.collect(), path, item, steps, device }
-    }
-
-    /// What to look at in a directory, in order; each entry with the targets at or below it.
-    fn steps(&self, path: &Path, mut entries: Vec<Entry>, mut targets: Targets) -> Steps {
-        // A source of somebody else's may not keep its promise.
-        entries.sort_by(|a, b| a.name.as_bytes().cmp(b.name.as_bytes()));
-        entries.dedup_by(|a, b| a.name == b.name);
-        let select = self.options.select.as_ref();
-        let marker = select.marker(self.context, path, &entries, self.source).map(OsStr::to_owned);
-        let mut steps: Vec<Step> = Vec::with_capacity(entries.len());
-        for entry in entries {
-            let target = targets.remove_entry(&entry.name);
-            if marker.as_ref().is_some_and(|marker| *marker != entry.name) && target.is_none() {
-                continue;
-            }
-            steps.push(Step::Found(entry, target.into_iter().collect()));
-        }
-        Steps::new(steps)
-    }
-
     fn look_at_file(&self, look: Look<'_>, meta: Option<&EntryMeta>) {
         let too_large =
             |meta: &EntryMeta| self.options.select.file_bytes_max().is_some_and(|max| meta.size > max);
@@ -466,8 +302,4 @@ impl Run<'_> {
         let name = name.to_owned().into_vec();
         to_node(name, meta, xattrs, &self.context.zone, &self.names, self.options.atime)
     }
-}
-
-fn target_steps(targets: Targets) -> Steps {
-    Steps::new(targets.into_iter().map(|(name, target)| Step::Target(name, target)).collect())
 }

@@ -22,9 +22,10 @@ pub enum Fault {
     FreezeBefore,
     /// The machine stops as soon as this call is done: it and all later ones fail.
     FreezeAfter,
-    /// A write leaves this many bytes, at most all but the last, under the final name and fails with [`ErrorKind::Transient`], as storage
-    /// without whole-file writes does when the connection breaks. Breaks the promise of [`Backend::write`](crate::backend::Backend::write),
-    /// therefore only over a [`MemoryBackend`](crate::backend::MemoryBackend).
+    /// A write leaves this many bytes, at most all but the last, under the final name and fails with
+    /// [`ErrorKind::Transient`], as storage without whole-file writes does when the connection breaks. Breaks the promise
+    /// of [`Backend::write`](crate::backend::Backend::write), therefore only over a
+    /// [`MemoryBackend`](crate::backend::MemoryBackend).
     Tear(usize),
     /// The same, and the machine stops.
     TearAndFreeze(usize),
@@ -44,7 +45,8 @@ pub enum Fault {
     /// A listing leaves out one file: this one, counted by name and modulo their number.
     LeaveOut(u64),
     /// The call is done, and a write or removal once more right before the call that comes so many later: a repetition that
-    /// was long on its way. [`FaultBackend::deliver`](crate::backend::FaultBackend::deliver) brings those that are still under way when nobody calls any more.
+    /// was long on its way. [`FaultBackend::deliver`](crate::backend::FaultBackend::deliver) brings those that are still
+    /// under way when nobody calls any more.
     Again(u64),
 }
 

@@ -20,7 +20,7 @@ use tests::restic::restic;
 use crate::prune::{History, assert_sound, listed, packs};
 
 /// Three snapshots that share something, the packs of each in an index file of their own.
-fn history() -> History {
+pub(crate) fn history() -> History {
     let mut history = History::new(2);
     history.back_up(&[1, 2, 3, 4], false);
     history.back_up(&[3, 4, 5, 6, 7], false);
@@ -28,7 +28,7 @@ fn history() -> History {
     history
 }
 
-fn index_files(memory: &MemoryBackend) -> Vec<FileId> {
+pub(crate) fn index_files(memory: &MemoryBackend) -> Vec<FileId> {
     memory.files().into_keys().filter(|file| file.kind == FileKind::Index).collect()
 }
 
@@ -44,7 +44,7 @@ fn repair(memory: &Arc<MemoryBackend>, read_all_packs: bool) -> RepairIndexRepor
 }
 
 /// Bytes that no key has sealed, under their right name.
-fn junk() -> (FileId, Vec<u8>) {
+pub(crate) fn junk() -> (FileId, Vec<u8>) {
     let bytes = b"no index at all, but some bytes".to_vec();
     (IndexId(repo_core::hash::sha256(&bytes)).into(), bytes)
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use repo_core::backend::{Backend, MemoryBackend};
-use repo_core::id::{BlobKind, FileId, FileKind, IndexId, PackId};
+use repo_core::id::{BlobKind, PackId};
 use repo_core::ops::check::{CheckOptions, ReadData, check};
 use repo_core::ops::recover::{RECOVERED, plan_recover};
 use repo_core::ops::repair::{
@@ -15,23 +15,11 @@ use tests::repo::{backup, context, in_memory, open};
 use tests::tree::{dir, file, noise};
 
 use super::{Ground, Scenario, said};
-use crate::prune::{History, packs as packs_of};
+use crate::prune::packs as packs_of;
+use crate::repair::{history, index_files, junk};
 
 fn locked(ground: &Ground, repository: &Repository, kind: LockKind) -> Result<LockGuard, String> {
     repository.lock(&ground.context, kind, &LockOptions::default()).map_err(said)
-}
-
-/// Three snapshots that share something, the packs of each in an index file of their own.
-fn history() -> History {
-    let mut history = History::new(2);
-    history.back_up(&[1, 2, 3, 4], false);
-    history.back_up(&[3, 4, 5, 6, 7], false);
-    history.back_up(&[1, 2, 8, 9], true);
-    history
-}
-
-fn index_files(memory: &MemoryBackend) -> Vec<FileId> {
-    memory.files().into_keys().filter(|file| file.kind == FileKind::Index).collect()
 }
 
 fn repair_of_index(start: &MemoryBackend, read_all_packs: bool) -> Scenario {
@@ -54,8 +42,8 @@ pub(super) fn lost_index() -> Scenario {
 /// A file in `index/` is junk, another one lists a pack that never was; every pack is read.
 pub(super) fn bad_index() -> Scenario {
     let history = history();
-    let junk = b"no index at all, but some bytes".to_vec();
-    history.memory.insert(IndexId(repo_core::hash::sha256(&junk)).into(), junk);
+    let (file, bytes) = junk();
+    history.memory.insert(file, bytes);
     history.stale_entry(9);
     repair_of_index(&history.memory, true)
 }

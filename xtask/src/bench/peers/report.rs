@@ -15,8 +15,9 @@ pub(super) fn write(options: &Options, programs: &[Program], measured: &[Measure
     let cores = std::thread::available_parallelism()?;
     let mut text = format!(
         "# larder and its peers, whole flows\n\n\
-         Made by `cargo xtask bench peers --size {} --files {} --runs {}`: {cores} cores, {}, medians of paired runs in turns, repository \
+         Made by `cargo xtask bench peers --sets {} --size {} --files {} --runs {}`: {cores} cores, {}, medians of paired runs in turns, repository \
          and data on one disk, each program with its defaults.\n\n",
+        measured.iter().map(|set| set.name).collect::<Vec<_>>().join(","),
         options.wish.bytes,
         options.wish.files,
         options.runs,

@@ -1,7 +1,7 @@
 //! Whole packs across, byte for byte.
 //!
-//! In: a pack of one repository. Out: the same file in another one that seals with the same key. All of it is verified
-//! on the way: its name, its header, and every blob in it.
+//! In: a pack of one repository. Out: the same file for another one that seals with the same key, verified: its name, its
+//! header, and every blob in it.
 
 use std::num::NonZeroU32;
 
@@ -10,7 +10,7 @@ use crate::format::{IndexedBlob, IndexedPack};
 use crate::hash::sha256;
 use crate::id::PackId;
 use crate::pack::FinishedPack;
-use crate::repository::{Reader, WriteError, Writer};
+use crate::repository::Reader;
 
 /// Longer packs go blob by blob, so that memory does not depend on what others wrote.
 const WHOLE_BYTES_MAX: u64 = 32 << 20;
@@ -55,20 +55,5 @@ impl Reader {
             }
         }
         true
-    }
-}
-
-impl Writer {
-    /// Memory for a whole pack; what was stored gives its own back.
-    pub(crate) fn pack_buffer(&self) -> Vec<u8> {
-        self.kept_buffer().unwrap_or_default()
-    }
-
-    /// Stores a pack as it is. The caller has verified it, and nobody has saved any of its blobs to this writer.
-    pub(crate) fn save_pack(&self, pack: FinishedPack) -> Result<(), WriteError> {
-        for blob in &pack.content.blobs {
-            self.claim(&blob.blob_id());
-        }
-        self.enqueue_pack(pack)
     }
 }

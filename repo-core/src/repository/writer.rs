@@ -250,19 +250,16 @@ impl Writer {
         (self.shared.room.open_packs * self.shared.options.pack_size.bytes()) as u64
     }
 
-    /// A buffer whose pack is stored.
-    pub(super) fn kept_buffer(&self) -> Option<Vec<u8>> {
-        lock(&self.shared.buffers).pop()
+    /// Memory for a whole pack; what was stored gives its own back.
+    pub(crate) fn pack_buffer(&self) -> Vec<u8> {
+        lock(&self.shared.buffers).pop().unwrap_or_default()
     }
 
-    /// Says that this run stores a blob.
-    pub(super) fn claim(&self, blob: &BlobId) {
-        // Whoever has claimed it before stores it, too.
-        let _ = self.shared.pending.claim(*blob);
-    }
-
-    /// Queues a pack.
-    pub(super) fn enqueue_pack(&self, pack: FinishedPack) -> Result<(), WriteError> {
+    /// Stores a pack as it is. The caller has verified it, and nobody has saved any of its blobs to this writer.
+    pub(crate) fn save_pack(&self, pack: FinishedPack) -> Result<(), WriteError> {
+        for blob in &pack.content.blobs {
+            self.shared.pending.claim(blob.blob_id());
+        }
         let bytes = pack.bytes.len() as u64;
         self.shared.queue.push(pack, bytes).map_err(|_| WriteError::Stopped)
     }

@@ -146,7 +146,7 @@ pub fn archive_several(
             results.0[at] = Some(Ok(report));
         }
     }
-    results.0.into_iter().map(|result| result.unwrap_or(Err(ArchiveError::Empty))).collect()
+    results.0.into_iter().flatten().collect()
 }
 
 /// Results by destination, as far as there are any.
